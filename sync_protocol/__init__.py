@@ -1,0 +1,1 @@
+"""The contract between devices and base: topics and messages. Imports nothing of ours."""
