@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 SIZE_EXPONENT = 0.7
 """Below 1: a large sample pays for its bytes, but is not priced out by them alone."""
 
@@ -11,4 +13,4 @@ def priority(value: float, size_bytes: int) -> float:
 
     `value` in [0, 1], `size_bytes` of the encoded payload, at least 1.
     """
-    return value / float(max(size_bytes, 1)) ** SIZE_EXPONENT
+    return value / math.pow(max(size_bytes, 1), SIZE_EXPONENT)
