@@ -1,0 +1,1 @@
+"""Training of classifier bundles: tiles and labels in, a bundle folder out."""

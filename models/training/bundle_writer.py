@@ -1,0 +1,126 @@
+"""Writes what surrounds model.onnx: bundle.toml, calibration.npz, split.csv, metrics.json."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.dataset import Labels, Tiles
+from training.evaluation import Floats, InputSpec
+from training.splitting import Split
+
+CALIBRATION_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class BundleSpec:
+    """What a bundle says of itself.
+
+    gsd_m: metres per pixel of the tiles as the model sees them. purpose, not_for, data_notes: for
+    the card. command: what makes the bundle again.
+    """
+
+    name: str
+    version: str
+    gsd_m: float
+    training_data: str
+    licence: str
+    purpose: str
+    not_for: tuple[str, ...]
+    data_notes: tuple[str, ...]
+    command: str
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The last layer: logits = features @ weight.T + bias."""
+
+    weight: Floats
+    bias: Floats
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _text(value: str) -> str:
+    # A JSON string is a TOML basic string once the delete character is escaped too.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def write_bundle_toml(
+    folder: Path, spec: BundleSpec, labels: Sequence[str], given: InputSpec
+) -> None:
+    """bundle.toml for folder/model.onnx."""
+    lines = [
+        f"name = {_text(spec.name)}",
+        f"version = {_text(spec.version)}",
+        'task = "classify"',
+        "labels = [",
+        *(f"  {_text(label)}," for label in labels),
+        "]",
+        "",
+        "[model]",
+        'file = "model.onnx"',
+        f'sha256 = "{file_sha256(folder / "model.onnx")}"',
+        "",
+        "[input]",
+        'name = "image"',
+        f"size = [{given.side}, {given.side}]",
+        'colour = "RGB"',
+        f"mean = {list(given.mean)}",
+        f"scale = {list(given.scale)}",
+        f"gsd_m = {float(spec.gsd_m)}",
+        "",
+        "[output]",
+        'logits = "logits"',
+        'embedding = "embedding"',
+        "",
+        "[provenance]",
+        f"training_data = {_text(spec.training_data)}",
+        f"licence = {_text(spec.licence)}",
+    ]
+    (folder / "bundle.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def write_calibration(
+    folder: Path, logits: Floats, features: Floats, labels: Labels, head: Head
+) -> None:
+    """calibration.npz: what the model says of familiar tiles that it never trained on."""
+    np.savez_compressed(
+        folder / "calibration.npz",
+        logits=logits.astype(np.float32),
+        features=features.astype(np.float32),
+        labels=labels.astype(np.int64),
+        head_weight=head.weight.astype(np.float32),
+        head_bias=head.bias.astype(np.float32),
+        model_sha256=np.array(file_sha256(folder / "model.onnx")),
+        format=np.array(CALIBRATION_FORMAT),
+    )
+
+
+def write_split(folder: Path, tiles: Tiles, split: Split) -> None:
+    """split.csv: each tile's part, and the first tile of its group."""
+    _, first, group = np.unique(tiles.groups, return_index=True, return_inverse=True)
+    part = np.full(len(tiles.names), "train", dtype="<U11")
+    part[split.calibration], part[split.test] = "calibration", "test"
+    with (folder / "split.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["name", "label", "part", "group"])
+        for row, name in enumerate(tiles.names):
+            label = tiles.label_names[tiles.labels[row]]
+            writer.writerow([name, label, part[row], tiles.names[first[group[row]]]])
+
+
+def write_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
+    """metrics.json, readable and stable in order."""
+    text = json.dumps(metrics, indent=2, ensure_ascii=False)
+    (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
