@@ -54,16 +54,17 @@ def _row(kind: str, figures: Figures) -> str:
 
 def _novelty(unseen: Figures) -> list[str]:
     names = list(unseen["auroc"])
+    meaning = (
+        f"{unseen['tiles']} tiles of {len(unseen['classes'])} classes that the model never saw, "
+        "against the test tiles. AUROC: the chance that an unseen tile scores as less familiar "
+        "than a familiar one (0.5 = no better than a coin). knn: 5th neighbour among the "
+        "calibration features. For information: nothing was tuned on these."
+    )
     lines = [
         "",
         "## Unfamiliar ground",
         "",
-        (
-            f"{unseen['tiles']} tiles of {len(unseen['classes'])} classes that the model never saw, "
-            "against the test tiles. AUROC: the chance that an unseen tile scores as less familiar than a "
-            "familiar one (0.5 = no better than a coin). knn: 5th neighbour among the calibration "
-            "features. For information: nothing was tuned on these."
-        ),
+        meaning,
         "",
         f"| unseen | {' | '.join(names)} |",
         f"|---|{'---:|' * len(names)}",
@@ -97,8 +98,8 @@ def _make(model: Figures, training: Figures, split: Figures) -> list[str]:
     )
     recipe = (
         f"{config['epochs']} epochs, batch {config['batch']}, AdamW, peak rate "
-        f"{config['learning_rate']}, cosine; CutMix, mixup, label smoothing, turns, mirrors, crops, "
-        f"colour; averaged weights; seed {config['seed']}; torch {training['torch']}."
+        f"{config['learning_rate']}, cosine; CutMix, mixup, label smoothing, turns, mirrors, "
+        f"crops, colour; averaged weights; seed {config['seed']}; torch {training['torch']}."
     )
     held = "`calibration.npz` holds what the model says of the calibration part."
     return ["", "## How it was made", "", *_list([network, size, speed, parts, recipe, held])]

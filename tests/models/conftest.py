@@ -1,0 +1,8 @@
+"""Puts the training library on the path, as it is for the scripts beside it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "models"))
