@@ -1,0 +1,1 @@
+"""Tiles -> predictions: model bundles and the sessions that run them."""

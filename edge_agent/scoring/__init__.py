@@ -1,0 +1,1 @@
+"""Predictions -> scores and p-values. Pure; higher = more out-of-distribution, always."""

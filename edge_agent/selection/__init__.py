@@ -1,0 +1,1 @@
+"""What is a tile worth, and does it go home? Pure."""

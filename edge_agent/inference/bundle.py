@@ -1,0 +1,159 @@
+"""A bundle: a folder with a model and all that is needed to use and to trust it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import numpy as np
+from msgspec import Meta, Struct
+
+from edge_agent.inference.calibration_file import CalibrationArrays, read_calibration
+from operations import settings_file
+from operations.errors import OperatorError, Problem
+
+BUNDLE_FILE: Final = "bundle.toml"
+CALIBRATION_FILE: Final = "calibration.npz"
+
+Triple = Annotated[tuple[float, ...], Meta(min_length=3, max_length=3)]
+Side = Annotated[int, Meta(ge=16, le=4096)]
+
+
+class BundleError(OperatorError):
+    """A bundle that cannot be used; all that is wrong with it at once."""
+
+
+class ModelFile(Struct, frozen=True, forbid_unknown_fields=True):
+    """The network and the hash it is known by."""
+
+    file: str
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+
+
+class InputSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the network wants: float32 NCHW of `(pixel - mean) / scale`, pixels in 0..255."""
+
+    name: str
+    size: Annotated[tuple[Side, ...], Meta(min_length=2, max_length=2)]
+    """Height and width in pixels."""
+    mean: Triple
+    scale: Triple
+    gsd_m: Annotated[float, Meta(gt=0.0)]
+    """Metres per pixel in training."""
+    colour: Literal["RGB", "BGR"] = "RGB"
+
+
+class OutputSpec(Struct, frozen=True, forbid_unknown_fields=True):
+    """Names of the network's outputs."""
+
+    logits: str
+    embedding: str | None = None
+
+
+class Provenance(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where the model comes from, in words."""
+
+    training_data: str
+    licence: str
+
+
+class BundleDescription(Struct, frozen=True, forbid_unknown_fields=True):
+    """`bundle.toml`, key by key."""
+
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
+    version: Annotated[str, Meta(pattern=r"^[0-9A-Za-z.+-]{1,32}$")]
+    task: Literal["classify"]
+    labels: Annotated[tuple[str, ...], Meta(min_length=1)]
+    model: ModelFile
+    input: InputSpec
+    output: OutputSpec
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle whose files are all there and agree with each other; the model is not loaded yet."""
+
+    folder: Path
+    description: BundleDescription
+    calibration: CalibrationArrays | None
+
+    @property
+    def id(self) -> str:
+        """name@version"""
+        return f"{self.description.name}@{self.description.version}"
+
+    @property
+    def model_path(self) -> Path:
+        """Where the ONNX file is."""
+        return self.folder / self.description.model.file
+
+    @property
+    def model_sha256(self) -> bytes:
+        """32 bytes; checked against the file when the bundle was read."""
+        return bytes.fromhex(self.description.model.sha256)
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read and check the bundle in `folder`.
+
+    Raises:
+        BundleError: files are missing or contradict each other; every problem is listed.
+    """
+    try:
+        description = settings_file.load(folder / BUNDLE_FILE, BundleDescription)
+    except OperatorError as error:
+        raise BundleError(f"bundle {folder} cannot be used", error.problems) from error
+    problems = list(_label_problems(description)) + list(_input_problems(description))
+    problems += _model_problems(folder, description)
+    calibration, calibration_problems = read_calibration(
+        folder / CALIBRATION_FILE,
+        classes=len(description.labels),
+        model_sha256=description.model.sha256,
+    )
+    problems += calibration_problems
+    if problems:
+        raise BundleError(f"bundle {folder} cannot be used", problems)
+    return Bundle(folder, description, calibration)
+
+
+def _label_problems(description: BundleDescription) -> list[Problem]:
+    labels = description.labels
+    doubles = sorted({label for label in labels if labels.count(label) > 1})
+    problems = []
+    if doubles:
+        problems.append(Problem(f"labels stand twice: {', '.join(doubles)}", "name each once"))
+    if any(not label.strip() or len(label) > 128 for label in labels):
+        problems.append(Problem("a label is empty or longer than 128 characters"))
+    return problems
+
+
+def _input_problems(description: BundleDescription) -> list[Problem]:
+    spec = description.input
+    problems = []
+    if not np.isfinite([*spec.mean, *spec.scale, spec.gsd_m]).all():
+        problems.append(Problem("input.mean, input.scale and input.gsd_m must be finite"))
+    if 0.0 in spec.scale:
+        problems.append(Problem("input.scale holds a 0", "it divides; 1.0 leaves pixels as are"))
+    return problems
+
+
+def _model_problems(folder: Path, description: BundleDescription) -> list[Problem]:
+    name = description.model.file
+    if Path(name).name != name:
+        return [Problem(f"model.file {name!r} is not a plain file name", "keep it in the folder")]
+    try:
+        with (folder / name).open("rb") as file:
+            actual = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        return [Problem(f"cannot read {name}: {error.strerror}", "is the bundle complete?")]
+    if actual != description.model.sha256:
+        return [
+            Problem(
+                f"{name} has sha256 {actual}, bundle.toml says {description.model.sha256}",
+                "copy the bundle again, or update bundle.toml if the model was meant to change",
+            )
+        ]
+    return []

@@ -1,0 +1,188 @@
+"""A loaded model: batches of pixels in, logits and embeddings out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+from msgspec import Meta, Struct
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from edge_agent.domain import Pixels
+from edge_agent.inference.bundle import Bundle, BundleError, InputSpec
+from operations.errors import Problem
+
+_log = logging.getLogger(__name__)
+
+CPU: Final = "CPUExecutionProvider"
+_ORT_ERRORS: Final = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NoModel,
+    ort_errors.NoSuchFile,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+    ort_errors.EPFail,
+)
+
+
+class InferenceSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the model is run."""
+
+    batch_size: Annotated[int, Meta(ge=1, le=1024)] = 32
+    """Tiles per call of the model, and per transaction of the records."""
+    threads: Annotated[int, Meta(ge=0, le=256)] = 1
+    """Threads inside one operator; 0 leaves the choice to onnxruntime."""
+    providers: Annotated[tuple[str, ...], Meta(max_length=8)] = (CPU,)
+    """Execution providers by onnxruntime's names, best first; absent ones are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What the model says of N tiles."""
+
+    logits: npt.NDArray[np.float32]
+    """(N, C)"""
+    embedding: npt.NDArray[np.float32] | None
+    """(N, D)"""
+
+
+class Session:
+    """A bundle's model, loaded and probed."""
+
+    def __init__(self, bundle: Bundle, settings: InferenceSettings) -> None:
+        """Load the model and run a probe batch through it.
+
+        Raises:
+            BundleError: the model cannot be loaded, or its inputs or outputs are not those of
+                `bundle.toml`; every problem found is listed.
+        """
+        spec = bundle.description.input
+        self._spec = spec
+        self._preprocess = Preprocess(spec)
+        self._ort = _load(bundle, settings)
+        output = bundle.description.output
+        self._names = [output.logits] + ([output.embedding] if output.embedding else [])
+        problems = _signature_problems(self._ort, spec, self._names)
+        if not problems:
+            problems = self._probe_problems(len(bundle.description.labels))
+        if problems:
+            raise BundleError(f"bundle {bundle.folder} cannot be used", problems)
+
+    @property
+    def providers(self) -> list[str]:
+        """The execution providers in use, best first."""
+        return list(self._ort.get_providers())
+
+    def run(self, pixels: Sequence[Pixels] | npt.NDArray[np.uint8]) -> Outputs:
+        """Outputs for N tiles of (H, W, 3) uint8 RGB at the bundle's input size."""
+        results = self._ort.run(self._names, {self._spec.name: self._preprocess(pixels)})
+        logits = np.asarray(results[0], dtype=np.float32)
+        embedding = np.asarray(results[1], dtype=np.float32) if len(results) > 1 else None
+        return Outputs(logits, embedding)
+
+    def _probe_problems(self, classes: int) -> list[Problem]:
+        """Run a mid-grey and a noisy tile: do shapes, labels and finiteness hold?"""
+        height, width = self._spec.size
+        noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        try:
+            outputs = self.run([np.full_like(noise, 128), noise])
+        except (*_ORT_ERRORS, ValueError) as error:
+            hint = "input.size must be what the model was exported for, batches of any length"
+            return [Problem(f"the model does not run on a probe batch of two: {error}", hint)]
+        problems = []
+        if outputs.logits.shape != (2, classes):
+            problems.append(
+                Problem(
+                    f"logits of two tiles have shape {outputs.logits.shape}, not (2, {classes})",
+                    "labels must be as many as the model has classes, in its order",
+                )
+            )
+        embedding = outputs.embedding
+        if embedding is not None and (embedding.ndim != 2 or len(embedding) != 2):
+            problems.append(Problem(f"embedding of two tiles has shape {embedding.shape}"))
+        for name, values in (("logits", outputs.logits), ("embedding", embedding)):
+            if values is not None and not np.isfinite(values).all():
+                problems.append(
+                    Problem(f"{name} of a probe tile are not finite", "check input.mean and scale")
+                )
+        return problems
+
+
+class Preprocess:
+    """(N, H, W, 3) uint8 RGB -> (N, 3, H, W) float32 in the bundle's colour order and scale."""
+
+    def __init__(self, spec: InputSpec) -> None:
+        mean = np.array(spec.mean, dtype=np.float64)
+        scale = np.array(spec.scale, dtype=np.float64)
+        self._factor = (1.0 / scale).astype(np.float32)
+        self._shift = (-mean / scale).astype(np.float32)
+        self._order = (0, 1, 2) if spec.colour == "RGB" else (2, 1, 0)
+
+    def __call__(self, pixels: Sequence[Pixels] | npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """The network's input for N tiles."""
+        height, width = pixels[0].shape[:2]
+        batch = np.empty((len(pixels), 3, height, width), dtype=np.float32)
+        for target, tile in zip(batch, pixels, strict=True):
+            for channel, source in enumerate(self._order):
+                np.multiply(tile[:, :, source], self._factor[channel], out=target[channel])
+                target[channel] += self._shift[channel]
+        return batch
+
+
+def _load(bundle: Bundle, settings: InferenceSettings) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = settings.threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    # Idle worker threads must not burn the core on which the reader decodes the next tiles.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    providers = _available(settings.providers)
+    try:
+        return ort.InferenceSession(str(bundle.model_path), options, providers=providers)
+    except _ORT_ERRORS as error:
+        hint = "is it an ONNX model that this onnxruntime can read?"
+        raise BundleError(
+            f"bundle {bundle.folder} cannot be used",
+            [Problem(f"{bundle.model_path.name} cannot be loaded: {error}", hint)],
+        ) from error
+
+
+def _available(wanted: Sequence[str]) -> list[str]:
+    """The wanted providers that this build has, the CPU always last; one warning for the others."""
+    present = ort.get_available_providers()
+    absent = [name for name in wanted if name not in present]
+    usable = [name for name in wanted if name in present and name != CPU] + [CPU]
+    if absent:
+        _log.warning(
+            "execution providers not in this onnxruntime: %s; using %s (it has: %s)",
+            ", ".join(absent), ", ".join(usable), ", ".join(present),
+        )  # fmt: skip
+    return usable
+
+
+def _signature_problems(session: Any, spec: InputSpec, outputs: Sequence[str]) -> list[Problem]:
+    problems = []
+    inputs = {entry.name: entry for entry in session.get_inputs()}
+    if spec.name not in inputs:
+        hint = f"the model's inputs: {', '.join(inputs)}"
+        problems.append(Problem(f"the model has no input {spec.name!r}", hint))
+    elif inputs[spec.name].type != "tensor(float)":
+        kind = inputs[spec.name].type
+        problems.append(Problem(f"input {spec.name!r} is {kind}, not float32", "export as float32"))
+    if len(inputs) > 1:
+        problems.append(Problem(f"the model has {len(inputs)} inputs, not one"))
+    present = [entry.name for entry in session.get_outputs()]
+    problems += [
+        Problem(f"the model has no output {name!r}", f"the model's outputs: {', '.join(present)}")
+        for name in outputs
+        if name not in present
+    ]
+    return problems
