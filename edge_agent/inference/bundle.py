@@ -105,7 +105,7 @@ def read_bundle(folder: Path) -> Bundle:
     try:
         description = settings_file.load(folder / BUNDLE_FILE, BundleDescription)
     except OperatorError as error:
-        raise BundleError(f"bundle {folder} cannot be used", error.problems) from error
+        raise BundleError(f"{folder / BUNDLE_FILE} cannot be used", error.problems) from error
     problems = list(_label_problems(description)) + list(_input_problems(description))
     problems += _model_problems(folder, description)
     calibration, calibration_problems = read_calibration(

@@ -8,6 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from edge_agent.novelty.perceptual_hash import HASH_BITS
+
 DuplicateKind = Literal["content", "perceptual"]
 
 
@@ -33,8 +35,12 @@ class KeptTiles:
         self._max_distance = max_distance
         self._by_content: OrderedDict[bytes, str] = OrderedDict()
         self._hashes = np.zeros(capacity, dtype=np.uint64)
-        self._owners: list[str] = []
+        self._taken = np.zeros(capacity, dtype=np.bool_)
+        self._owners = [""] * capacity
+        self._slots: dict[str, int] = {}
+        self._contents: dict[str, bytes] = {}
         self._next = 0
+        self._filled = 0
 
     def __len__(self) -> int:
         return len(self._by_content)
@@ -44,10 +50,10 @@ class KeptTiles:
         owner = self._by_content.get(content_sha256)
         if owner is not None:
             return Duplicate("content", owner, 0)
-        if perceptual_hash is None or not self._owners or self._max_distance < 0:
+        if perceptual_hash is None or not self._slots or self._max_distance < 0:
             return None
-        filled = self._hashes[: len(self._owners)]
-        distances = np.bitwise_count(filled ^ np.uint64(perceptual_hash))
+        differing = np.bitwise_count(self._hashes[: self._filled] ^ np.uint64(perceptual_hash))
+        distances = np.where(self._taken[: self._filled], differing, np.uint8(HASH_BITS + 1))
         nearest = int(distances.argmin())
         distance = int(distances[nearest])
         if distance > self._max_distance:
@@ -56,14 +62,29 @@ class KeptTiles:
 
     def add(self, tile: str, content_sha256: bytes, perceptual_hash: int | None) -> None:
         """Remember a kept tile; the oldest is forgotten when memory is full."""
+        self.forget(tile)
         self._by_content[content_sha256] = tile
+        self._contents[tile] = content_sha256
         if len(self._by_content) > self._capacity:
-            self._by_content.popitem(last=False)
+            self.forget(next(iter(self._by_content.values())))
         if perceptual_hash is None:
             return
-        if len(self._owners) < self._capacity:
-            self._owners.append(tile)
-        else:
-            self._owners[self._next] = tile
-        self._hashes[self._next] = perceptual_hash
-        self._next = (self._next + 1) % self._capacity
+        slot = self._next
+        if self._taken[slot]:
+            self._slots.pop(self._owners[slot], None)
+        self._hashes[slot] = perceptual_hash
+        self._owners[slot] = tile
+        self._taken[slot] = True
+        self._slots[tile] = slot
+        self._next = (slot + 1) % self._capacity
+        self._filled = max(self._filled, slot + 1)
+
+    def forget(self, tile: str) -> None:
+        """Take a tile back that was given up before it was sent: its like is welcome again."""
+        content = self._contents.pop(tile, None)
+        if content is not None and self._by_content.get(content) == tile:
+            del self._by_content[content]
+        slot = self._slots.pop(tile, None)
+        if slot is not None:
+            self._taken[slot] = False
+            self._owners[slot] = ""

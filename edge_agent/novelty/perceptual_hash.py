@@ -56,4 +56,4 @@ def _shrink(pixels: Pixels) -> npt.NDArray[np.float32]:
     sums = np.add.reduceat(pixels, rows[:-1], axis=0, dtype=np.uint32)
     sums = np.add.reduceat(sums, columns[:-1], axis=1)
     area = np.diff(rows)[:, None, None] * np.diff(columns)[None, :, None]
-    return (sums / area).astype(np.float32)
+    return np.asarray(sums / area, dtype=np.float32)

@@ -57,7 +57,7 @@ class PolicySettings(Struct, frozen=True, forbid_unknown_fields=True):
     thresholds: Thresholds = Thresholds()
     quality: QualitySettings = QualitySettings()
     duplicate_bits: Annotated[int, Meta(ge=-1, le=32)] = 10
-    """Tiles whose pHashes differ in at most so many of 64 bits are duplicates; -1 compares bytes."""
+    """At most so many differing bits of the 64-bit pHash make a duplicate; -1 compares bytes."""
     duplicate_memory: Annotated[int, Meta(ge=1, le=1_000_000)] = 65_536
     """How many kept tiles are remembered to compare with."""
     audit_share: Share = 0.02
