@@ -35,7 +35,7 @@ def channel_mean_model(classes: int = 4, opset: int = 17) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
 
 
-def write_bundle(folder: Path, model: bytes, **changes: str) -> Path:
+def write_bundle(folder: Path, model: bytes, /, **changes: str) -> Path:
     """A bundle folder around `model`; `changes` replace lines of its bundle.toml by their key."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(model)
@@ -64,7 +64,7 @@ def write_bundle(folder: Path, model: bytes, **changes: str) -> Path:
 def tiny_bundle(tmp_path: Path) -> Callable[..., Path]:
     """Writes the channel-mean bundle, with lines of bundle.toml replaced on request."""
 
-    def make(model: onnx.ModelProto | bytes | None = None, **changes: str) -> Path:
+    def make(model: onnx.ModelProto | bytes | None = None, /, **changes: str) -> Path:
         content = channel_mean_model() if model is None else model
         data = content if isinstance(content, bytes) else content.SerializeToString()
         return write_bundle(tmp_path / "bundle", data, **changes)
