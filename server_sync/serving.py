@@ -1,0 +1,205 @@
+"""`server-sync serve`: store, broker link, ingest worker and review pages in one process."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import queue
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from operations import sd_notify
+from operations.errors import OperatorError, Problem
+from server_sync.embedded_broker import EmbeddedBroker
+from server_sync.intake.apply import Intake
+from server_sync.intake.ingest import Worker
+from server_sync.intake.link import Inbound, Link
+from server_sync.settings import ServerSettings
+from server_sync.store.blobs import BlobFolder
+from server_sync.store.metadata import Metadata, open_metadata
+
+_log = logging.getLogger(__name__)
+
+_JOIN_S = 10.0
+_SUBSCRIBE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Host and port; port 0 takes a free one."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+def serve(
+    settings: ServerSettings,
+    *,
+    embedded: Address | None = None,
+    ready_file: Path | None = None,
+) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        embedded: run a broker there, instead of using the one of the settings.
+        ready_file: written once all is up: JSON with the addresses in use.
+
+    Raises:
+        OperatorError: the store, the broker's certificates or an address cannot be used.
+    """
+    ended = threading.Event()
+    with _signals(ended), ExitStack() as stack:
+        metadata = open_metadata(settings.store.url)
+        stack.callback(metadata.close)
+        blobs = _open_blobs(settings)
+        if embedded is not None:
+            broker = EmbeddedBroker(embedded.host, embedded.port)
+            broker.start()
+            stack.callback(broker.stop)
+            settings = _at(settings, Address(broker.host, broker.port))
+        page = None
+        if settings.web.enabled:
+            page = stack.enter_context(_pages(settings, metadata, blobs))
+        link = stack.enter_context(_intake(settings, metadata, blobs, ended))
+        link.subscribed.wait(_SUBSCRIBE_S)
+        if not ended.is_set():
+            _tell_ready(settings, page, ready_file, subscribed=link.subscribed.is_set())
+        ended.wait()
+        sd_notify.stopping()
+        _log.info("stopping")
+
+
+@contextmanager
+def _signals(ended: threading.Event) -> Iterator[None]:
+    before = {
+        number: signal.signal(number, lambda *_: ended.set())
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _open_blobs(settings: ServerSettings) -> BlobFolder:
+    try:
+        blobs = BlobFolder(Path(settings.store.blobs))
+        removed = blobs.sweep(time.time())
+    except OSError as error:
+        raise OperatorError(
+            f"cannot use the blob folder {settings.store.blobs}",
+            [Problem(str(error), "check store.blobs (or --data) and its permissions")],
+        ) from error
+    if removed:
+        _log.info("removed half-written blobs", extra={"count": removed})
+    return blobs
+
+
+def _at(settings: ServerSettings, broker: Address) -> ServerSettings:
+    there = msgspec.structs.replace(
+        settings.broker, host=broker.host, port=broker.port, tls=None, username=None
+    )
+    return msgspec.structs.replace(settings, broker=there)
+
+
+@contextmanager
+def _intake(
+    settings: ServerSettings, metadata: Metadata, blobs: BlobFolder, ended: threading.Event
+) -> Iterator[Link]:
+    inbox: queue.Queue[Inbound] = queue.Queue(settings.intake.queue_messages)
+    link = Link(settings.broker, settings.intake, inbox)
+    worker = Worker(
+        inbox,
+        link,
+        metadata,
+        Intake(settings.intake, blobs),
+        blobs,
+        batch_messages=settings.intake.batch_messages,
+        min_free_bytes=settings.store.min_free_mb * 1_000_000,
+        progress=sd_notify.Progress().made,
+    )
+    failures: list[BaseException] = []
+
+    def guarded(run: object) -> None:
+        # A thread that dies must take the process down: half a service is worse than a restart.
+        try:
+            run()  # type: ignore[operator]
+        except BaseException as error:
+            failures.append(error)
+            raise
+        finally:
+            ended.set()
+
+    threads = [
+        threading.Thread(target=guarded, args=(run,), name=name, daemon=True)
+        for name, run in (("link", link.run), ("ingest", worker.run))
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        yield link
+    finally:
+        worker.stop()
+        threads[1].join(_JOIN_S)
+        link.stop()
+        threads[0].join(_JOIN_S)
+    if failures:
+        raise failures[0]
+
+
+@contextmanager
+def _pages(settings: ServerSettings, metadata: Metadata, blobs: BlobFolder) -> Iterator[Address]:
+    from server_sync.web.serving import WebServer
+
+    server = WebServer(_listen(settings.web.host, settings.web.port), metadata, blobs, settings.web)
+    server.start()
+    try:
+        yield Address(settings.web.host, server.port)
+    finally:
+        server.stop(_JOIN_S)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise OperatorError(
+            f"the review pages cannot listen on {host}:{port}",
+            [Problem(str(error), "give another address by --web, or --no-web")],
+        ) from error
+
+
+def _tell_ready(
+    settings: ServerSettings, page: Address | None, file: Path | None, *, subscribed: bool
+) -> None:
+    broker = str(Address(settings.broker.host, settings.broker.port))
+    web = None if page is None else f"http://{page}/"
+    _log.info(
+        "ready" if subscribed else "ready; still waiting for the broker",
+        extra={"broker": broker, "web": web or "off", "store": settings.store.url.split("@")[-1]},
+    )
+    if file is not None:
+        content = {"broker": broker, "web": web, "pid": os.getpid()}
+        temporary = file.with_name(file.name + ".part")
+        try:
+            temporary.write_text(json.dumps(content) + "\n", encoding="utf-8")
+            temporary.replace(file)
+        except OSError as error:
+            raise OperatorError(
+                f"cannot write {file}", [Problem(str(error), "check --ready-file")]
+            ) from error
+    sd_notify.ready(f"broker {broker}, review pages {web or 'off'}")
