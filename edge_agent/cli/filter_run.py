@@ -1,0 +1,166 @@
+"""Settings to a running filter: every part is made here, in the order of a tile's way."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from edge_agent.filter import Filter, FilterReport
+from edge_agent.imagery.frames import FrameFile, TilePlan, find_frame_files
+from edge_agent.imagery.watch import watch
+from edge_agent.inference.bundle import Bundle, read_bundle
+from edge_agent.inference.session import Session
+from edge_agent.judge import Judge
+from edge_agent.novelty.memory import KeptTiles
+from edge_agent.read_ahead import ReadAhead
+from edge_agent.reading import FirstTile, ReadEvent, read_frames
+from edge_agent.records.database import Database, open_database
+from edge_agent.records.ledger import frame_state
+from edge_agent.records.memory import kept_hashes
+from edge_agent.records.recorder import Recorder
+from edge_agent.scoring.calibration import Calibration, calibrate
+from edge_agent.selection.policy import PolicySettings
+from edge_agent.settings import EdgeSettings
+from operations import sd_notify
+from operations.errors import OperatorError, Problem, SettingsError
+
+_log = logging.getLogger(__name__)
+
+READ_AHEAD = 6
+"""Groups of tiles that may wait for the model."""
+
+Show = Callable[[FilterReport], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Imagery:
+    """The files of a run."""
+
+    files: Iterable[FrameFile]
+    count: int | None
+    """How many, None when they keep arriving."""
+    polled: threading.Event
+    """Set whenever the watched folder has been looked at."""
+
+
+def run_filter(
+    settings: EdgeSettings, imagery: Imagery, stop: threading.Event, show: Show
+) -> FilterReport:
+    """Run the first loop over `imagery` until it ends or `stop` is set.
+
+    Raises:
+        OperatorError: the bundle, its calibration or the state database cannot be used.
+    """
+    with opened_filter(settings) as (loop, bundle, survey_id):
+        heart = sd_notify.Progress()
+
+        def progressed(report: FilterReport) -> None:
+            heart.made(f"{report.tiles} tiles, {report.kept} kept")
+            show(report)
+
+        def idle() -> None:
+            # Only a folder that is still being looked at is a sign of life.
+            if imagery.polled.is_set():
+                imagery.polled.clear()
+                heart.made()
+
+        with closing(reading(settings, bundle, survey_id, imagery.files)) as events:
+            sd_notify.ready(f"survey {settings.survey.name}, bundle {bundle.id}")
+            report = loop.run(events, stop.is_set, progressed, idle)
+        sd_notify.stopping()
+        return report
+
+
+def reading(
+    settings: EdgeSettings, bundle: Bundle, survey_id: int, files: Iterable[FrameFile]
+) -> ReadAhead[ReadEvent]:
+    """The thread that cuts `files` into tiles, from where the ledger says each is to go on."""
+    spec = bundle.description.input
+    plan = TilePlan((spec.size[0], spec.size[1]), spec.gsd_m, settings.imagery)
+    first_tile = _first_tile(Path(settings.records.database), survey_id)
+    reader = read_frames(files, first_tile, plan, settings.inference.batch_size)
+    return ReadAhead(reader, READ_AHEAD)
+
+
+@contextmanager
+def opened_filter(settings: EdgeSettings) -> Iterator[tuple[Filter, Bundle, int]]:
+    """The loop with all its parts, its bundle, and the survey's id in the ledger."""
+    bundle = read_bundle(Path(settings.survey.bundle))
+    session = Session(bundle, settings.inference)
+    calibration = usable_calibration(bundle, settings.policy)
+    with open_database(Path(settings.records.database)) as database:
+        recorder = Recorder(database, settings, bundle)
+        kept = KeptTiles(settings.policy.duplicate_memory, settings.policy.duplicate_bits)
+        for address, content, likeness in kept_hashes(database):
+            kept.add(address, content, likeness)
+        name = settings.survey.name
+        judge = Judge(session, calibration, settings.policy, settings.payload, kept, name)
+        loop = Filter(judge, recorder, kept, settings.inference.batch_size)
+        yield loop, bundle, recorder.survey_id
+
+
+def usable_calibration(bundle: Bundle, policy: PolicySettings) -> Calibration | None:
+    """The bundle's calibration; a quantile that it cannot promise is refused before the flight."""
+    if bundle.calibration is None:
+        _log.warning("%s has no calibration: only the audit arm keeps tiles", bundle.id)
+        return None
+    calibration = calibrate(bundle.calibration.logits)
+    problems = [
+        Problem(
+            f"policy.thresholds.{name} = {quantile}: {calibration.size} calibration tiles "
+            "cannot tell so small a share",
+            f"use at most {1 - 1 / (calibration.size + 1):.4f}, or calibrate with more tiles",
+        )
+        for name, quantile in policy.thresholds.chosen().items()
+        if calibration.threshold(name, quantile) is None
+    ]
+    if problems:
+        raise SettingsError("the policy asks for more than the calibration can give", problems)
+    return calibration
+
+
+def imagery_at(path: Path) -> Imagery:
+    """What lies at `path` now: a file, or a folder with all below it.
+
+    Raises:
+        OperatorError: there is no image.
+    """
+    if not path.exists():
+        raise OperatorError(
+            "nothing to read", [Problem(f"{path} does not exist", "check the path")]
+        )
+    found = list(find_frame_files(path))
+    if not found:
+        hint = "images end in .tif, .tiff, .jpg, .jpeg, .png or .webp"
+        raise OperatorError("nothing to read", [Problem(f"{path} holds no images", hint)])
+    return Imagery(found, len(found), threading.Event())
+
+
+def imagery_arriving(settings: EdgeSettings, folder: Path, stop: threading.Event) -> Imagery:
+    """What lies in `folder` and whatever arrives there until `stop` is set."""
+    polled = threading.Event()
+
+    def stopped() -> bool:
+        polled.set()
+        return stop.is_set()
+
+    return Imagery(watch(folder, settings.imagery, stopped), None, polled)
+
+
+def _first_tile(path: Path, survey_id: int) -> FirstTile:
+    """Asks the ledger where to go on, over a connection of the reading thread's own."""
+    connections: list[Database] = []
+
+    def first_tile(file: FrameFile) -> int | None:
+        if not connections:
+            connections.append(open_database(path, create=False, readonly=True))
+        row = frame_state(connections[0], survey_id, file)
+        if row is None:
+            return 0
+        return None if row.finished or row.failed else row.tiles_done
+
+    return first_tile

@@ -1,0 +1,160 @@
+"""The first loop: imagery -> tiles -> verdicts -> ledger and outbox.
+
+One thread reads ahead, this one judges and commits, a batch at a time. What is committed is
+never done again: after a power cut the filter goes on with the first tile that is not recorded.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from edge_agent.domain import Frame, Judged, Tile
+from edge_agent.imagery.frames import FrameFile
+from edge_agent.judge import Judge, TileOfFrame
+from edge_agent.novelty.memory import KeptTiles
+from edge_agent.read_ahead import EndedError, ReadAhead
+from edge_agent.reading import (
+    FrameFailed,
+    FrameFinished,
+    FrameOpened,
+    FrameSkipped,
+    ReadEvent,
+    TilesRead,
+)
+from edge_agent.records.batch import BatchResult, FrameProgress
+from edge_agent.records.recorder import Recorder
+
+IDLE_S = 1.0
+"""Without a new tile for so long, what waits is judged: the last tiles of a landing aircraft."""
+
+
+@dataclass(slots=True)
+class FilterReport:
+    """What one run has done so far."""
+
+    frames_finished: int = 0
+    frames_skipped: int = 0
+    """Known to the ledger as done before this run."""
+    frames_failed: list[tuple[str, str, str]] = field(default_factory=list)
+    """Name, reason and message of each."""
+    tiles: int = 0
+    kept: int = 0
+    evicted: int = 0
+    payload_bytes: int = 0
+    """Of the kept tiles."""
+    by_reason: Counter[str] = field(default_factory=Counter)
+    """First reason of the verdict -> tiles, kept and skipped alike."""
+
+
+@dataclass(slots=True)
+class _OpenFrame:
+    frame_id: int
+    frame: Frame
+    tiles_done: int
+    finished: bool = False
+
+
+class Filter:
+    """The loop's state: frames under way and tiles that wait for their batch."""
+
+    def __init__(self, judge: Judge, recorder: Recorder, kept: KeptTiles, batch_size: int) -> None:
+        self._judge = judge
+        self._recorder = recorder
+        self._kept = kept
+        self._batch_size = batch_size
+        self._open: dict[FrameFile, _OpenFrame] = {}
+        self._waiting: list[tuple[FrameFile, Tile]] = []
+        self.report = FilterReport()
+
+    def run(
+        self,
+        events: ReadAhead[ReadEvent],
+        stopped: Callable[[], bool],
+        progressed: Callable[[FilterReport], None],
+        idle: Callable[[], None],
+    ) -> FilterReport:
+        """Work until the events end or `stopped`; `progressed` is called after each step.
+
+        `idle` is called when nothing came for `IDLE_S` seconds.
+        """
+        while not stopped():
+            try:
+                event = events.get(IDLE_S)
+            except EndedError:
+                break
+            if event is None:
+                self.flush()
+                idle()
+                continue
+            self.handle(event)
+            progressed(self.report)
+        self.flush()
+        return self.report
+
+    def handle(self, event: ReadEvent) -> None:
+        """Take one event of the reader."""
+        if isinstance(event, TilesRead):
+            self._waiting += [(event.file, tile) for tile in event.tiles]
+            while len(self._waiting) >= self._batch_size:
+                self._commit(self._batch_size)
+        elif isinstance(event, FrameOpened):
+            row = self._recorder.begin_frame(event.file, event.frame, event.tile_count)
+            self._open[event.file] = _OpenFrame(row.frame_id, event.frame, event.first)
+        elif isinstance(event, FrameFinished):
+            self._open[event.file].finished = True
+        elif isinstance(event, FrameSkipped):
+            self.report.frames_skipped += 1
+        else:
+            self._fail(event)
+
+    def flush(self) -> None:
+        """Judge and commit all that waits."""
+        if self._waiting or any(frame.finished for frame in self._open.values()):
+            self._commit(len(self._waiting))
+
+    def _fail(self, event: FrameFailed) -> None:
+        self.flush()
+        self._open.pop(event.file, None)
+        self._recorder.fail_frame(event.file, event.reason, event.message)
+        self.report.frames_failed.append((event.file.name, event.reason, event.message))
+
+    def _commit(self, count: int) -> None:
+        batch, self._waiting = self._waiting[:count], self._waiting[count:]
+        tiles = [TileOfFrame(self._open[file].frame.name, tile) for file, tile in batch]
+        judged = self._judge.judge(tiles)
+        for file, _ in batch:
+            self._open[file].tiles_done += 1
+        rows = [
+            (self._open[file].frame_id, self._open[file].frame, one)
+            for (file, _), one in zip(batch, judged, strict=True)
+        ]
+        result = self._recorder.commit(rows, self._progress(batch), time.time())
+        for address in result.evicted_addresses:
+            self._kept.forget(address)
+        self._count(judged, result)
+
+    def _progress(self, batch: Sequence[tuple[FrameFile, Tile]]) -> list[FrameProgress]:
+        """How far each frame has come; a frame is finished when none of its tiles wait."""
+        behind = {file for file, _ in self._waiting}
+        touched = {file for file, _ in batch}
+        progress = []
+        for file, state in list(self._open.items()):
+            finished = state.finished and file not in behind
+            if file in touched or finished:
+                progress.append(FrameProgress(state.frame_id, state.tiles_done, finished))
+            if finished:
+                del self._open[file]
+                self.report.frames_finished += 1
+        return progress
+
+    def _count(self, judged: Sequence[Judged], result: BatchResult) -> None:
+        self.report.tiles += len(judged)
+        self.report.evicted += len(result.evicted_addresses)
+        for one in judged:
+            self.report.by_reason[one.verdict.reasons[0].code] += 1
+            if one.payload is not None:
+                self.report.kept += 1
+                self.report.payload_bytes += len(one.payload)

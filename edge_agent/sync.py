@@ -1,0 +1,267 @@
+"""The second loop: what waits in the outbox goes out, what base settled leaves it.
+
+The decisions are `uplink.exchange`'s; here they are carried out, one thread, one turn after the
+other: the network's work, base's words, then the actions that follow from them.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+
+from edge_agent.records.database import Database, open_database
+from edge_agent.sync_outbox import OutboxShelf, only_sync
+from edge_agent.uplink import events as e
+from edge_agent.uplink.backoff import Backoff
+from edge_agent.uplink.exchange import Exchange
+from edge_agent.uplink.flight import MAX_PUBLISHES
+from edge_agent.uplink.link import Acknowledged, Arrived, Heard, Link, LinkError
+from edge_agent.uplink.settings import UplinkSettings
+from operations.broker import BrokerSettings
+from sync_protocol.codec import ProtocolError, decode, encode
+from sync_protocol.messages import Presence, Receipt, Want
+from sync_protocol.topics import Kind
+
+_log = logging.getLogger(__name__)
+
+TURN_S = 0.2
+"""Longest wait for the network in one turn, and so the delay until a stop is seen."""
+_SETTLED_LINK_S = 10.0  # a connection that held so long, or on which base spoke, was a success
+
+
+@dataclass(slots=True)
+class SyncReport:
+    """What one run of the loop did."""
+
+    device: str
+    sent_bytes: int = 0
+    """Message bytes handed to the link: offers, chunks and status; what was sent twice counts
+    twice."""
+    settled: dict[str, int] = field(default_factory=dict)
+    """Outcome -> samples."""
+    quarantined: int = 0
+    ignored: int = 0
+    """Messages from base that could not be read."""
+    connections: int = 0
+    left: int = 0
+    """Samples still waiting at the end; those in quarantine do not count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """End when nothing is left to send, or nothing has moved for a while."""
+
+    patience_s: float
+    """Give up after so many seconds in which nothing was sent, settled or set aside."""
+
+
+def run_sync(
+    path: Path,
+    device: str,
+    settings: UplinkSettings,
+    broker: BrokerSettings,
+    *,
+    drain: Drain | None,
+    stop: threading.Event,
+    turned: Callable[[str], object],
+    rng: random.Random | None = None,
+) -> SyncReport:
+    """Work until `stop` is set, or, to `drain`, until nothing sendable is left.
+
+    `turned` hears of every turn of the loop, with a line on how things stand.
+
+    Raises:
+        OperatorError: the database or the TLS files cannot be used, or another sync is at work.
+    """
+    with only_sync(path), open_database(path, create=drain is None) as database:
+        loop = _Sync(database, device, settings, broker, drain, stop, turned)
+        loop.run(Backoff(settings.backoff_min_s, settings.backoff_max_s, rng or random.Random()))  # noqa: S311 (jitter)
+        return loop.report
+
+
+class _Sync:
+    """One run: the exchange, and what carries its actions out."""
+
+    def __init__(
+        self,
+        database: Database,
+        device: str,
+        settings: UplinkSettings,
+        broker: BrokerSettings,
+        drain: Drain | None,
+        stop: threading.Event,
+        turned: Callable[[str], object],
+    ) -> None:
+        self.report = SyncReport(device)
+        self._database = database
+        self._settings = settings
+        self._broker = broker
+        self._drain = drain
+        self._stop = stop
+        self._turned = turned
+        self._exchange = Exchange(settings)
+        self._shelf = OutboxShelf(database, settings.inline_max_bytes)
+        self._link: Link | None = None
+        self._tokens: dict[int, int] = {}  # paho's number -> the exchange's token
+        self._moved_at = time.monotonic()
+        self._status_at = float("-inf")
+
+    def run(self, backoff: Backoff) -> None:
+        """Connection after connection."""
+        while not self._over():
+            try:
+                self._serve(self._connect(), backoff)
+            except LinkError as error:
+                wait_s = backoff.failed()
+                _log.warning("no link to the broker, next try in %.1f s: %s", wait_s, error)
+                self._wait(wait_s)
+        self.report.left = self._shelf.waiting()
+
+    def _over(self) -> bool:
+        if self._stop.is_set():
+            return True
+        if self._drain is None:
+            return False
+        if self._exchange.in_hand == 0 and self._shelf.waiting() == 0:
+            return True
+        return time.monotonic() - self._moved_at > self._drain.patience_s
+
+    def _wait(self, wait_s: float) -> None:
+        until = time.monotonic() + wait_s
+        while not self._over() and (left := until - time.monotonic()) > 0.0:
+            self._turned("waiting for the broker")
+            self._stop.wait(min(left, TURN_S))
+
+    # One connection
+
+    def _connect(self) -> Link:
+        presence = Presence(
+            online=True,
+            birth=self._shelf.next_birth(),
+            agent_version=version("tilesift"),
+        )
+        link = Link(self._broker, self.report.device, presence, ack_limit=MAX_PUBLISHES)
+        link.open()
+        self.report.connections += 1
+        _log.info("connected broker=%s:%d", self._broker.host, self._broker.port)
+        return link
+
+    def _serve(self, link: Link, backoff: Backoff) -> None:
+        self._link = link
+        connected_at = time.monotonic()
+        try:
+            self._feed(e.Connected())
+            while not self._over():
+                heard = link.turn(TURN_S)
+                for item in heard:
+                    self._hear(item)
+                self._feed(e.Tick())
+                self._send_status(link)
+                if _is_success(heard, time.monotonic() - connected_at):
+                    backoff.succeeded()
+                self._turned(f"connected, {self._exchange.in_hand} samples under way")
+        finally:
+            self._link = None
+            self._tokens.clear()
+            self._feed(e.Disconnected())
+            link.close()
+
+    def _hear(self, item: Heard) -> None:
+        match item:
+            case Acknowledged(message_id):
+                token = self._tokens.pop(message_id, None)
+                if token is not None:
+                    self._feed(e.PublishAcknowledged(token))
+            case Arrived(kind, data):
+                try:
+                    if kind is Kind.WANT:
+                        self._feed(e.WantReceived(decode(data, Want)))
+                    elif kind is Kind.RECEIPT:
+                        self._feed(e.ReceiptReceived(decode(data, Receipt)))
+                except ProtocolError as error:
+                    self.report.ignored += 1
+                    _log.warning("ignored a message that cannot be read: %s", error)
+
+    def _send_status(self, link: Link) -> None:
+        now = time.monotonic()
+        if now - self._status_at < self._settings.status_interval_s:
+            return
+        self._status_at = now
+        data = encode(self._shelf.status(version("tilesift"), self.report.ignored))
+        link.publish(Kind.STATUS, data, qos=0)
+        self.report.sent_bytes += len(data)
+
+    # Actions
+
+    def _feed(self, event: e.Event) -> None:
+        """Tell the exchange, and do what it says.
+
+        Raises:
+            LinkError: the link broke; what concerns the outbox has been carried out all the same.
+        """
+        lost: LinkError | None = None
+        actions = deque(self._exchange.handle(event, time.monotonic()))
+        while actions:
+            action = actions.popleft()
+            try:
+                follow_up = self._act(action, lost is not None)
+            except LinkError as error:
+                lost = error
+                continue
+            if follow_up is not None:
+                actions.extend(self._exchange.handle(follow_up, time.monotonic()))
+        if lost is not None:
+            raise lost
+
+    def _act(self, action: e.Action, lost: bool) -> e.Event | None:
+        match action:
+            case e.MarkAttempts(ids):
+                self._shelf.mark(ids)
+            case e.RefundAttempts(ids):
+                self._shelf.refund(ids)
+            case e.Settle(settlements):
+                for settlement in settlements:
+                    outcomes = self.report.settled
+                    outcomes[settlement.outcome] = outcomes.get(settlement.outcome, 0) + 1
+                self._shelf.settle(settlements)
+                self._moved_at = time.monotonic()
+            case e.Quarantine(sample_id, reason):
+                self._shelf.quarantine(sample_id, reason)
+                self.report.quarantined += 1
+                self._moved_at = time.monotonic()
+            case e.DropLink(reason):
+                raise LinkError(reason)
+            case _ if lost:
+                pass
+            case e.FetchSamples(limit, excluding):
+                return e.SamplesFetched(self._shelf.candidates(limit, excluding), limit)
+            case e.PublishOffer(token, offer):
+                self._publish(Kind.OFFER, encode(offer), token)
+            case e.PublishChunk():
+                return self._publish_chunk(action)
+        return None
+
+    def _publish_chunk(self, action: e.PublishChunk) -> e.Event | None:
+        chunk = self._shelf.chunk(action.description, action.offset, action.end)
+        if isinstance(chunk, str) or chunk is None:
+            return e.PayloadUnusable(action.description.sample_id, action.token, chunk)
+        self._publish(Kind.CHUNK, encode(chunk), action.token)
+        self._moved_at = time.monotonic()
+        return None
+
+    def _publish(self, kind: Kind, data: bytes, token: int) -> None:
+        if self._link is None:
+            raise LinkError("the link is closed")
+        self._tokens[self._link.publish(kind, data)] = token
+        self.report.sent_bytes += len(data)
+
+
+def _is_success(heard: list[Heard], lasted_s: float) -> bool:
+    return lasted_s > _SETTLED_LINK_S or any(isinstance(item, Arrived) for item in heard)
