@@ -1,0 +1,122 @@
+"""Filter, sync and server are killed again and again; nothing is lost, nothing comes twice."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+KILLS_EACH = 10
+SEED = 20_240_611
+
+EDGE = """
+[imagery]
+overlap = 0.3
+[inference]
+batch_size = 16
+[policy]
+audit_share = 0.2
+[uplink]
+backoff_min_s = 0.1
+backoff_max_s = 0.5
+offer_timeout_s = 2.0
+"""
+SERVER = """
+[intake]
+near_duplicate_bits = -1
+"""
+
+
+def outbox_of(database: Path) -> dict[str, bytes]:
+    """Sample id -> payload of every row in the outbox."""
+    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
+        return dict(connection.execute("select sample_id, payload from outbox"))
+
+
+@pytest.fixture(scope="session")
+def edge_settings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Settings that keep many tiles and lose little time on waiting."""
+    path = tmp_path_factory.mktemp("settings") / "edge.toml"
+    path.write_text(EDGE, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def undisturbed(
+    flight: Path, repository: Path, edge_settings: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, bytes]:
+    """What the filter keeps of the flight when nobody disturbs it."""
+    import subprocess
+    import sys
+
+    database = tmp_path_factory.mktemp("undisturbed") / "edge.db"
+    command = [str(Path(sys.executable).parent / "edge-agent"), "filter", str(flight)]
+    command += ["--bundle", str(repository / "models" / "scenes-aerial"), "--survey", "kills"]
+    command += ["--config", str(edge_settings), "--database", str(database)]
+    subprocess.run(command, check=True, capture_output=True)
+    return outbox_of(database)
+
+
+def test_every_kept_sample_is_stored_exactly_once(
+    flight: Path,
+    repository: Path,
+    edge_settings: Path,
+    undisturbed: dict[str, bytes],
+    broker: tuple[str, list[str]],
+    children: Callable[..., Any],
+    run_command: Callable[..., Any],
+    tmp_path: Path,
+) -> None:
+    """After 30 SIGKILLs and a drain the store holds each kept sample once, byte for byte."""
+    address, broker_flags = broker
+    database, store = tmp_path / "edge.db", tmp_path / "store"
+    (tmp_path / "server.toml").write_text(SERVER, encoding="utf-8")
+    edge = Path(__import__("sys").executable).parent
+    common = ["--config", str(edge_settings), "--database", str(database)]
+    sync_flags = [*common, "--broker", address, "--device", "drone-1"]
+    filter_ = children(
+        tmp_path / "filter.log", edge / "edge-agent", "filter", flight, *common,
+        "--bundle", repository / "models" / "scenes-aerial", "--survey", "kills",
+    )  # fmt: skip
+    sync = children(tmp_path / "sync.log", edge / "edge-agent", "sync", *sync_flags)
+    server = children(
+        tmp_path / "server.log", edge / "server-sync", "serve", "--data", store, "--no-web",
+        "--config", tmp_path / "server.toml", *broker_flags,
+    )  # fmt: skip
+    everyone = [filter_, sync, server]
+    for child in (server, filter_, sync):
+        child.start()
+
+    rng = random.Random(SEED)
+    victims = everyone * KILLS_EACH
+    rng.shuffle(victims)
+    for victim in victims:
+        time.sleep(rng.uniform(0.2, 1.4))
+        victim.kill()
+        victim.start()
+    assert [child.kills for child in everyone] == [KILLS_EACH] * 3, "a process ended too early"
+
+    assert filter_.wait(240) == 0, (tmp_path / "filter.log").read_text(encoding="utf-8")
+    sync.stop()
+    drained = run_command("edge-agent", "sync", "--drain", *sync_flags)
+    assert drained["left"] == 0
+    samples = run_command("server-sync", "samples", "list", "--limit", "0", "--data", str(store))
+    server.stop()
+
+    assert len(undisturbed) > 100
+    by_id = {sample["sample_id"]: sample for sample in samples}
+    assert len(by_id) == len(samples)
+    assert set(by_id) == set(undisturbed)
+    pictures = {path.name.split(".")[0]: path for path in (store / "blobs").rglob("*.*")}
+    for sample_id, payload in undisturbed.items():
+        digest = hashlib.sha256(payload).hexdigest()
+        assert by_id[sample_id]["outcome"] in ("stored", "duplicate")
+        assert by_id[sample_id]["payload_sha256"] == digest
+        assert pictures[digest].read_bytes() == payload
+    assert outbox_of(database) == {}
