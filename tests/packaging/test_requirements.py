@@ -54,7 +54,9 @@ def test_every_requirement_is_pinned_once_within_its_bounds(
             active = [p for p in pins if p.marker is None or p.marker.evaluate(here)]
             names = [canonicalize_name(p.name) for p in active]
             assert len(names) == len(set(names))
-            versions = {canonicalize_name(p.name): str(p.specifier)[2:] for p in active}
+            versions: dict[str, str] = {
+                canonicalize_name(p.name): str(p.specifier)[2:] for p in active
+            }
             assert wanted.keys() <= versions.keys()
             unfit = [n for n, r in wanted.items() if not r.specifier.contains(versions[n])]
             assert unfit == []

@@ -25,7 +25,7 @@ class Manager:
         self._folder = folder
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(str(folder / "notify"))
-        self._socket.settimeout(START_S)
+        self._socket.settimeout(0.2)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *command: object) -> None:
@@ -43,16 +43,16 @@ class Manager:
 
     def hear(self, wanted: bytes) -> None:
         """Return once `wanted` is among the assignments heard."""
-        deadline = time.monotonic() + START_S
-        while wanted not in self._next():
-            assert time.monotonic() < deadline, self.log()
-
-    def _next(self) -> list[bytes]:
         assert self.process is not None
-        try:
-            return self._socket.recv(4096).splitlines()
-        except TimeoutError:
-            pytest.fail(f"nothing heard; exit {self.process.poll()}; {self.log()}")
+        deadline = time.monotonic() + START_S
+        while True:
+            running = self.process.poll() is None
+            try:
+                if wanted in self._socket.recv(4096).splitlines():
+                    return
+            except TimeoutError:
+                assert running, f"ended without {wanted!r}: {self.log()}"
+            assert time.monotonic() < deadline, f"never heard {wanted!r}: {self.log()}"
 
     def log(self) -> str:
         """What the service printed."""
