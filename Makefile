@@ -44,7 +44,7 @@ format: $(VENV)/.installed-dev ## lay the code out and sort imports
 constraints: build/constraints-tool/.installed ## pin anew all versions in constraints.txt
 	{ echo "# Made by 'make constraints' from pyproject.toml; do not edit by hand." && \
 	  build/constraints-tool/bin/uv pip compile pyproject.toml --all-extras --universal \
-	    --python-version 3.11 --fork-strategy fewest --no-emit-package pip \
+	    --python-version 3.11 --fork-strategy fewest --prerelease disallow --no-emit-package pip \
 	    --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet; \
 	} > build/constraints.txt
 	mv build/constraints.txt constraints.txt

@@ -12,9 +12,13 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-OURS = {"edge_agent", "server_sync", "sync_protocol", "operations"}
-EXTRAS = {"edge_agent": "edge", "server_sync": "server"}
-DISTRIBUTIONS = {"PIL": "pillow", "paho": "paho-mqtt"}
+SHIPPED = {"edge_agent", "server_sync", "sync_protocol", "operations"}
+OURS = SHIPPED | {"benchmarks", "demo", "tests", "training"}
+EXTRAS = {
+    "edge_agent": "edge", "server_sync": "server",
+    "demo": "demo", "tests": "dev", "benchmarks": "dev", "models": "train",
+}  # fmt: skip
+DISTRIBUTIONS = {"PIL": "pillow", "paho": "paho-mqtt", "importlinter": "import-linter"}
 # The demo's broker: server-sync serve --embedded-broker says so where it is not installed.
 OPTIONAL = {"server_sync": {"amqtt"}}
 PYTHONS = ("3.11", "3.12", "3.13")
@@ -80,7 +84,7 @@ def imported(package: Path) -> Iterator[tuple[str, Path]]:
                 yield node.module.split(".")[0], file
 
 
-@pytest.mark.parametrize("package", sorted(OURS))
+@pytest.mark.parametrize("package", sorted(SHIPPED | EXTRAS.keys()))
 def test_whatever_a_package_imports_its_extra_declares(
     package: str, project: dict[str, Any], repository: Path
 ) -> None:
