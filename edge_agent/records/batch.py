@@ -1,0 +1,152 @@
+"""A batch of verdicts into ledger and outbox: one transaction, all or nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final, TypeAlias
+
+from edge_agent.domain import Frame, Judged
+from edge_agent.records.counters import DEVICE, Changes, read_counter
+from edge_agent.records.database import Database
+from edge_agent.records.errors import RecordsFull
+from edge_agent.records.events import read_events, write_event
+from edge_agent.records.eviction import Room
+from edge_agent.records.rotation import rotate
+from edge_agent.records.tile_rows import Writer
+from edge_agent.records.values import BatchResult, Caps, FrameProgress, SampleRef, Survey
+
+JudgedTile: TypeAlias = tuple[int, Frame, Judged]
+"""Frame id, frame, and what was found out about one of its tiles."""
+
+_ATTEMPTS: Final = 8
+_SLACK: Final = 64 * 1024
+_ROTATED_PER_TILE: Final = 4
+_ROTATED_MIN: Final = 256
+
+
+def commit_batch(
+    database: Database,
+    survey: Survey,
+    judged: Sequence[JudgedTile],
+    progress: Sequence[FrameProgress],
+    caps: Caps,
+    now: float,
+) -> BatchResult:
+    """Record a batch, queue what is kept, and note how far the frames have come.
+
+    Where the disk or the file's hard stop leaves no room, old verdicts on skipped tiles and then
+    the least valuable samples give way, and the batch is written again.
+
+    Raises:
+        RecordsFull: no room, and nothing left to give up.
+        RecordsCorrupt, RecordsUnavailable: as `Database.writing`.
+        ValueError: a kept tile without payload.
+    """
+    shed: list[SampleRef] = []
+    limits = caps
+    for attempt in range(_ATTEMPTS):
+        try:
+            with database.writing() as connection:
+                result = _write(connection, survey, judged, progress, limits, now)
+        except RecordsFull:
+            gone, left = _give_way(database, survey, attempt, now)
+            if attempt > 0 and left == 0 and not gone and attempt + 1 == _ATTEMPTS:
+                raise
+            shed += gone
+            limits = replace(caps, outbox_max_bytes=min(caps.outbox_max_bytes, left))
+        else:
+            return replace(result, evicted=(*shed, *result.evicted))
+    raise RecordsFull(f"{database.path}: no room for a batch of {len(judged)} tiles")
+
+
+def _write(
+    connection: sqlite3.Connection,
+    survey: Survey,
+    judged: Sequence[JudgedTile],
+    progress: Sequence[FrameProgress],
+    caps: Caps,
+    now: float,
+) -> BatchResult:
+    changes = Changes()
+    room = Room(connection, caps, survey.survey_id, changes, now)
+    writer = Writer(connection, survey, room, changes, now)
+    for frame_id, frame, item in judged:
+        writer.record(frame_id, frame, item)
+    for step in progress:
+        _advance_frame(connection, survey, step, changes, now)
+    rotated = _keep_ledger_small(connection, survey, len(judged), caps, writer.cost, changes)
+    writer.finish()
+    changes.write(connection)
+    evicted = (*room.evicted, *writer.refused)
+    gone = {sample.sample_id for sample in evicted}
+    kept = tuple(sample for sample in writer.queued if sample.sample_id not in gone)
+    return BatchResult(writer.recorded, kept, evicted, rotated)
+
+
+def _advance_frame(
+    connection: sqlite3.Connection,
+    survey: Survey,
+    step: FrameProgress,
+    changes: Changes,
+    now: float,
+) -> None:
+    """A frame that is finished or failed stays so."""
+    moved = connection.execute(
+        "UPDATE frame SET tiles_done = ?, state = ?, changed_at = ?"
+        " WHERE id = ? AND state = 'open'",
+        (step.tiles_done, "finished" if step.finished else "open", now, step.frame_id),
+    ).rowcount
+    if moved and step.finished:
+        changes.add(survey.survey_id, "frames_finished")
+
+
+def _keep_ledger_small(
+    connection: sqlite3.Connection,
+    survey: Survey,
+    tiles: int,
+    caps: Caps,
+    added: int,
+    changes: Changes,
+) -> int:
+    """Forget as much as the ledger is too large, over several batches if need be."""
+    changes.add(DEVICE, "ledger_bytes", added)
+    size = read_counter(connection, DEVICE, "ledger_bytes") + added
+    if not caps.ledger_max_bytes or size <= caps.ledger_max_bytes:
+        return 0
+    most = max(_ROTATED_PER_TILE * tiles, _ROTATED_MIN)
+    return _forget(connection, survey, size - caps.ledger_max_bytes, most, changes)
+
+
+def _forget(
+    connection: sqlite3.Connection, survey: Survey, wanted: int, most: int, changes: Changes
+) -> int:
+    rows, freed = rotate(connection, survey.survey_id, wanted, most)
+    changes.add(DEVICE, "ledger_bytes", -freed)
+    changes.add(DEVICE, "ledger_rotated", rows)
+    return rows
+
+
+def _give_way(
+    database: Database, survey: Survey, attempt: int, now: float
+) -> tuple[list[SampleRef], int]:
+    """Free room after a full disk: more each time. Samples given up, and the bytes the outbox
+    may hold from now on."""
+    with database.named_errors():
+        # The log's pages can be written over again: on a full disk that is the only room.
+        database.connection.execute("PRAGMA wal_checkpoint(RESTART)")
+    wanted = _SLACK << (2 * attempt)
+    with database.writing() as connection:
+        changes = Changes()
+        room = Room(connection, Caps(0), survey.survey_id, changes, now)
+        _forget(connection, survey, wanted, _ROTATED_MIN << attempt, changes)
+        held = read_counter(connection, DEVICE, "outbox_bytes")
+        # At first only better samples displace others; then the least valuable just go.
+        left = room.shed(min(wanted, held)) if attempt else max(held - _SLACK, 0)
+        changes.add(DEVICE, "full")
+        changes.write(connection)
+        latest = read_events(connection, 1)
+        if not latest or latest[0].kind != "full":
+            write_event(connection, "full", "no room on the disk or in the file", now)
+    return room.evicted, left

@@ -1,0 +1,216 @@
+"""The queue as the sync daemon sees it: what waits, what was tried, what base has settled."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterable, Sequence
+from typing import Final, get_args
+
+import msgspec
+
+from edge_agent.records.counters import DEVICE, Changes, advance
+from edge_agent.records.database import Database
+from edge_agent.records.events import write_event
+from edge_agent.records.identity import storable
+from edge_agent.records.removal import id_bytes, outbox_row, take_out
+from edge_agent.records.values import QueuedSample, SettleResult
+from sync_protocol.messages import Outcome, SampleDescription, Settlement
+
+_ARRIVED: Final = ("stored", "duplicate")
+_OUTCOMES: Final = frozenset(get_args(Outcome))
+_decoder: Final = msgspec.msgpack.Decoder(SampleDescription)
+
+
+def next_samples(
+    database: Database, limit: int, excluding: Collection[str] = ()
+) -> list[QueuedSample]:
+    """Up to `limit` waiting samples, the highest key first, of equals the oldest; quarantined
+    ones and `excluding` left out."""
+    left_out = {id_bytes(sample_id) for sample_id in excluding}
+    with database.named_errors():
+        connection = database.connection
+        walk = connection.execute(
+            "SELECT tile_id, sample_id FROM outbox WHERE quarantined = 0"
+            " ORDER BY priority DESC, tile_id LIMIT ?",
+            (limit + len(left_out),),
+        )
+        chosen = [row[0] for row in walk if row[1] not in left_out][:limit]
+        rows = connection.execute(
+            "SELECT sample_id, description, size, attempts, priority FROM outbox"  # noqa: S608
+            f" WHERE tile_id IN ({', '.join('?' * len(chosen))})"
+            " ORDER BY priority DESC, tile_id",
+            chosen,
+        ).fetchall()
+    return [
+        QueuedSample(sample_id.hex(), _decoder.decode(description), size, attempts, key)
+        for sample_id, description, size, attempts, key in rows
+    ]
+
+
+def payload(database: Database, sample_id: str) -> bytes | None:
+    """The encoded pixels of a sample, None if it is not in the outbox (any more)."""
+    with database.named_errors():
+        row = database.connection.execute(
+            "SELECT data FROM payload WHERE tile_id = (SELECT id FROM tile WHERE sample_id = ?)",
+            (id_bytes(sample_id),),
+        ).fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def record_attempt(database: Database, ids: Iterable[str], now: float) -> dict[str, int]:
+    """Count one more attempt to send, before anything is sent; the counts of those still there."""
+    with database.writing() as connection:
+        return _change_attempts(
+            connection,
+            ids,
+            "UPDATE outbox SET attempts = attempts + 1, started = 1, attempted_at = ?"
+            " WHERE tile_id = ?",
+            (now,),
+        )
+
+
+def refund_attempt(database: Database, ids: Iterable[str]) -> dict[str, int]:
+    """Take one attempt back: it was the link's fault; the counts of those still there."""
+    with database.writing() as connection:
+        return _change_attempts(
+            connection,
+            ids,
+            "UPDATE outbox SET attempts = max(attempts - 1, 0) WHERE tile_id = ?",
+            (),
+        )
+
+
+def settle(
+    database: Database, settlements: Sequence[Settlement], now: float, *, sent_bytes: int = 0
+) -> SettleResult:
+    """What base has committed leaves the outbox, and the ledger keeps how it ended.
+
+    `sent_bytes`: payload bytes sent since the last call, counted in the same transaction.
+    """
+    changes = Changes()
+    changes.add(DEVICE, "payload_bytes_sent", sent_bytes)
+    counts = dict.fromkeys(("removed", "late", "repeated", "unknown"), 0)
+    with database.writing() as connection:
+        for settlement in settlements:
+            counts[_settle_one(connection, settlement, changes, now)] += 1
+        changes.add(DEVICE, "receipts_unknown", counts["unknown"])
+        changes.write(connection)
+    if counts["removed"]:
+        database.release_space()
+    return SettleResult(**counts)
+
+
+def quarantine(database: Database, sample_id: str, reason: str, now: float) -> bool:
+    """Set a sample aside until an operator retries or drops it; False if it is not waiting."""
+    with database.writing() as connection:
+        row = outbox_row(connection, sample_id)
+        if row is None or row.quarantined:
+            return False
+        changes = Changes()
+        text = storable(reason)
+        connection.execute("UPDATE outbox SET quarantined = 1 WHERE tile_id = ?", (row.tile_id,))
+        connection.execute(
+            "UPDATE tile SET delivery = 'quarantined', delivery_detail = ?, delivery_at = ?"
+            " WHERE id = ?",
+            (text, now, row.tile_id),
+        )
+        changes.moved(row.survey_id, "queued", "quarantined")
+        changes.write(connection)
+        write_event(connection, "quarantine", f"sample {sample_id}: {text}", now)
+    return True
+
+
+def retry(database: Database, ids: Iterable[str], now: float) -> list[str]:
+    """Queue samples again with no attempt counted; those that were in the outbox."""
+    done: list[str] = []
+    with database.writing() as connection:
+        changes = Changes()
+        for sample_id in ids:
+            row = outbox_row(connection, sample_id)
+            if row is None:
+                continue
+            connection.execute(
+                "UPDATE outbox SET quarantined = 0, attempts = 0 WHERE tile_id = ?", (row.tile_id,)
+            )
+            if row.quarantined:
+                connection.execute(
+                    "UPDATE tile SET delivery = 'queued', delivery_detail = NULL,"
+                    " delivery_at = ? WHERE id = ?",
+                    (now, row.tile_id),
+                )
+                changes.moved(row.survey_id, "quarantined", "queued")
+            done.append(sample_id)
+        changes.write(connection)
+    return done
+
+
+def drop(database: Database, ids: Iterable[str], now: float) -> list[str]:
+    """Delete samples for good, at an operator's word; those that were in the outbox."""
+    done: list[str] = []
+    with database.writing() as connection:
+        changes = Changes()
+        for sample_id in ids:
+            row = outbox_row(connection, sample_id)
+            if row is not None:
+                take_out(connection, row, "dropped", changes, now, detail="by the operator")
+                done.append(sample_id)
+        changes.write(connection)
+    database.release_space()
+    return done
+
+
+def next_birth(database: Database) -> int:
+    """Count a connection to the broker; its number, higher than any before."""
+    with database.writing() as connection:
+        return advance(connection, "birth")
+
+
+def _change_attempts(
+    connection: sqlite3.Connection, ids: Iterable[str], update: str, values: tuple[object, ...]
+) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for sample_id in ids:
+        row = outbox_row(connection, sample_id)
+        if row is None:
+            continue
+        connection.execute(update, (*values, row.tile_id))
+        counts[sample_id] = connection.execute(
+            "SELECT attempts FROM outbox WHERE tile_id = ?", (row.tile_id,)
+        ).fetchone()[0]
+    return counts
+
+
+def _settle_one(
+    connection: sqlite3.Connection, settlement: Settlement, changes: Changes, now: float
+) -> str:
+    outcome, detail = settlement.outcome, settlement.detail or None
+    arrived = outcome in _ARRIVED
+    row = outbox_row(connection, settlement.sample_id)
+    if row is not None:
+        charged = arrived or bool(row.started)
+        take_out(connection, row, outcome, changes, now, detail=detail, charged=charged)
+        if outcome == "stored":
+            changes.add(row.survey_id, "payload_bytes_stored", row.size)
+        return "removed"
+    tile = connection.execute(
+        "SELECT tile.id, tile.delivery, tile.payload_size, tile.charged, run.survey_id FROM tile"
+        " JOIN run ON run.id = tile.run_id WHERE tile.sample_id = ?",
+        (id_bytes(settlement.sample_id),),
+    ).fetchone()
+    if tile is None:
+        return "unknown"
+    tile_id, delivery, size, charged_before, survey_id = tile
+    if delivery in _OUTCOMES:
+        return "repeated"
+    # Given up on the device while it was under way: base's word is how it really ended.
+    connection.execute(
+        "UPDATE tile SET delivery = ?, delivery_detail = ?, delivery_at = ?, charged = ?"
+        " WHERE id = ?",
+        (outcome, detail, now, 1 if arrived else charged_before, tile_id),
+    )
+    changes.moved(survey_id, delivery, outcome)
+    if arrived and not charged_before:
+        connection.execute("UPDATE survey SET bytes = bytes + ? WHERE id = ?", (size, survey_id))
+    if outcome == "stored":
+        changes.add(survey_id, "payload_bytes_stored", size)
+    return "late"
