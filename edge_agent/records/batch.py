@@ -17,6 +17,8 @@ from edge_agent.records.rotation import rotate
 from edge_agent.records.tile_rows import Writer
 from edge_agent.records.values import BatchResult, Caps, FrameProgress, SampleRef, Survey
 
+__all__ = ["BatchResult", "Caps", "FrameProgress", "JudgedTile", "Survey", "commit_batch"]
+
 JudgedTile: TypeAlias = tuple[int, Frame, Judged]
 """Frame id, frame, and what was found out about one of its tiles."""
 

@@ -41,7 +41,8 @@ class Database:
         Raises:
             RecordsCorrupt: the file is damaged, or another process found it so.
             RecordsFull: no room; nothing was written.
-            RecordsUnavailable: locked for too long, read-only, or the disk fails.
+            RecordsBusy: another process held the file for too long.
+            RecordsUnavailable: read-only, or the disk fails.
         """
         with self.named_errors():
             yield from self._transaction("BEGIN IMMEDIATE")

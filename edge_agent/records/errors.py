@@ -25,7 +25,11 @@ class RecordsFull(RecordsError):  # noqa: N818
 
 
 class RecordsUnavailable(RecordsError):  # noqa: N818
-    """The file is there but cannot be used now: locked, read-only, no permission, bad disk."""
+    """The file is there but cannot be used: read-only, no permission, a failing disk."""
+
+
+class RecordsBusy(RecordsUnavailable):
+    """Another process held the file for longer than we wait; nothing was written."""
 
 
 def named(error: sqlite3.Error, path: Path) -> RecordsError | None:
@@ -41,8 +45,11 @@ def named(error: sqlite3.Error, path: Path) -> RecordsError | None:
             f"{path}: {error}",
             [Problem("no room for the records", "free disk space or raise database_max_bytes")],
         )
+    if primary in _BUSY:
+        hint = f"another process holds it for too long; see which with: fuser {path}"
+        return RecordsBusy(f"{path} cannot be used now", [Problem(str(error), hint)])
     hint = _hint(primary)
-    if hint is None:
+    if not hint:
         return None
     return RecordsUnavailable(f"{path} cannot be used", [Problem(str(error), hint)])
 
@@ -55,13 +62,11 @@ def corrupt(path: Path, damage: str) -> RecordsCorrupt:
     )
 
 
-def _hint(primary: int) -> str | None:
-    if primary in _BUSY:
-        return "another process holds it for too long; see which with: fuser FILE"
+def _hint(primary: int) -> str:
     if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH):
         return "run as the user that owns the file and its folder"
     if primary == sqlite3.SQLITE_CANTOPEN:
         return "check that the folder exists and that this user may write in it"
     if primary == sqlite3.SQLITE_IOERR:
         return "check the disk: reading or writing it failed"
-    return None
+    return ""

@@ -85,12 +85,10 @@ def open_survey(
     )
 
 
-def frame_state(
-    database: Database, survey_id: int, name: str, size: int, mtime_ns: int
-) -> FrameRow | None:
+def frame_state(database: Database, survey_id: int, key: FileKey) -> FrameRow | None:
     """How far the frame has come, None if it was never begun."""
     with database.named_errors():
-        return _frame(database.connection, survey_id, (storable(name), size, mtime_ns))
+        return _frame(database.connection, survey_id, _key_columns(key))
 
 
 def begin_frame(
@@ -101,29 +99,27 @@ def begin_frame(
     With another number of tiles than before, the tiling was changed: the frame starts again, and
     tiles at places already judged are recorded no second time.
     """
-    name = (storable(key.name), key.size, key.mtime_ns)
+    name = _key_columns(key)
     with database.writing() as connection:
         known = _frame(connection, survey_id, name)
+        if known is not None and known.finished:
+            return known
         if known is None:
-            connection.execute(
+            cursor = connection.execute(
                 "INSERT INTO frame (survey_id, name, size, mtime_ns, state, changed_at)"
                 " VALUES (?, ?, ?, ?, 'open', ?)",
                 (survey_id, *name, now),
             )
             add(connection, survey_id, {"frames_begun": 1})
-        elif known.finished:
-            return known
+            known = FrameRow(cursor.lastrowid or 0, 0, False)
         connection.execute(
             "UPDATE frame SET width = ?, height = ?, gsd_m = ?, longitude = ?, latitude = ?,"
             " sigma_m = ?, captured_at = ?, clock = ?, crs = ?, notes = ?, changed_at = ?,"
             " tiles_done = CASE WHEN tile_count = ? THEN tiles_done ELSE 0 END, tile_count = ?"
-            " WHERE survey_id = ? AND name = ? AND size = ? AND mtime_ns = ?",
-            (*_columns(frame), now, tile_count, tile_count, survey_id, *name),
+            " WHERE id = ?",
+            (*_columns(frame), now, tile_count, tile_count, known.frame_id),
         )
-        row = _frame(connection, survey_id, name)
-        if row is None:
-            raise AssertionError("a frame just written is there")
-        return row
+        return _frame(connection, survey_id, name) or known
 
 
 def fail_frame(
@@ -134,7 +130,7 @@ def fail_frame(
     `reason` is a short code to count by, `message` a sentence for the operator. A file that
     failed before, or was finished, stays as it is.
     """
-    name = (storable(key.name), key.size, key.mtime_ns)
+    name = _key_columns(key)
     reason, message = storable(reason), storable(message)
     with database.writing() as connection:
         known = _frame(connection, survey_id, name)
@@ -154,6 +150,10 @@ def fail_frame(
                 (reason, message, now, known.frame_id),
             )
         add(connection, survey_id, {"frames_failed": 1, f"failed:{reason}": 1})
+
+
+def _key_columns(key: FileKey) -> tuple[str, int, int]:
+    return storable(key.name), key.size, key.mtime_ns
 
 
 def _frame(

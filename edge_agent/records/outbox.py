@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, get_args
 
 import msgspec
 
-from edge_agent.records.counters import DEVICE, Changes, advance
+from edge_agent.records.counters import DEVICE, Changes, advance, read_counter
 from edge_agent.records.database import Database
 from edge_agent.records.events import write_event
 from edge_agent.records.identity import storable
 from edge_agent.records.removal import id_bytes, outbox_row, take_out
-from edge_agent.records.values import QueuedSample, SettleResult
+from edge_agent.records.values import OutboxState, QueuedSample, SettleResult
 from sync_protocol.messages import Outcome, SampleDescription, Settlement
 
 _ARRIVED: Final = ("stored", "duplicate")
@@ -36,14 +37,15 @@ def next_samples(
         )
         chosen = [row[0] for row in walk if row[1] not in left_out][:limit]
         rows = connection.execute(
-            "SELECT sample_id, description, size, attempts, priority FROM outbox"  # noqa: S608
+            "SELECT sample_id, description, size, attempts, priority, missing"  # noqa: S608
+            " FROM outbox"
             f" WHERE tile_id IN ({', '.join('?' * len(chosen))})"
             " ORDER BY priority DESC, tile_id",
             chosen,
         ).fetchall()
     return [
-        QueuedSample(sample_id.hex(), _decoder.decode(description), size, attempts, key)
-        for sample_id, description, size, attempts, key in rows
+        QueuedSample(sample_id.hex(), _decoder.decode(description), size, attempts, key, missing)
+        for sample_id, description, size, attempts, key, missing in rows
     ]
 
 
@@ -57,16 +59,26 @@ def payload(database: Database, sample_id: str) -> bytes | None:
     return None if row is None else bytes(row[0])
 
 
-def record_attempt(database: Database, ids: Iterable[str], now: float) -> dict[str, int]:
-    """Count one more attempt to send, before anything is sent; the counts of those still there."""
+def record_attempt(
+    database: Database, ids: Iterable[str], now: float, *, missing: Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """Count one more attempt to send, before anything is sent; the counts of those still there.
+
+    `missing`: bytes that base lacks of each as the attempt begins, where known.
+    """
     with database.writing() as connection:
-        return _change_attempts(
+        counts = _change_attempts(
             connection,
             ids,
             "UPDATE outbox SET attempts = attempts + 1, started = 1, attempted_at = ?"
             " WHERE tile_id = ?",
             (now,),
         )
+        connection.executemany(
+            "UPDATE outbox SET missing = ? WHERE sample_id = ?",
+            [(size, id_bytes(sample_id)) for sample_id, size in (missing or {}).items()],
+        )
+        return counts
 
 
 def refund_attempt(database: Database, ids: Iterable[str]) -> dict[str, int]:
@@ -100,8 +112,9 @@ def settle(
     return SettleResult(**counts)
 
 
-def quarantine(database: Database, sample_id: str, reason: str, now: float) -> bool:
+def quarantine(database: Database, sample_id: str, reason: str) -> bool:
     """Set a sample aside until an operator retries or drops it; False if it is not waiting."""
+    now = time.time()
     with database.writing() as connection:
         row = outbox_row(connection, sample_id)
         if row is None or row.quarantined:
@@ -120,9 +133,10 @@ def quarantine(database: Database, sample_id: str, reason: str, now: float) -> b
     return True
 
 
-def retry(database: Database, ids: Iterable[str], now: float) -> list[str]:
+def retry(database: Database, ids: Iterable[str]) -> list[str]:
     """Queue samples again with no attempt counted; those that were in the outbox."""
     done: list[str] = []
+    now = time.time()
     with database.writing() as connection:
         changes = Changes()
         for sample_id in ids:
@@ -144,9 +158,10 @@ def retry(database: Database, ids: Iterable[str], now: float) -> list[str]:
     return done
 
 
-def drop(database: Database, ids: Iterable[str], now: float) -> list[str]:
+def drop(database: Database, ids: Iterable[str]) -> list[str]:
     """Delete samples for good, at an operator's word; those that were in the outbox."""
     done: list[str] = []
+    now = time.time()
     with database.writing() as connection:
         changes = Changes()
         for sample_id in ids:
@@ -157,6 +172,29 @@ def drop(database: Database, ids: Iterable[str], now: float) -> list[str]:
         changes.write(connection)
     database.release_space()
     return done
+
+
+def statistics(database: Database) -> OutboxState:
+    """The outbox in numbers."""
+    with database.reading() as connection:
+        return read_state(connection)
+
+
+def read_state(connection: sqlite3.Connection) -> OutboxState:
+    """As `statistics`, inside a transaction."""
+    (quarantined,) = connection.execute(
+        "SELECT count(*) FROM outbox WHERE quarantined = 1"
+    ).fetchone()
+    tried, oldest = connection.execute(
+        "SELECT coalesce(sum(attempts > 0 AND quarantined = 0), 0), min(queued_at) FROM outbox"
+    ).fetchone()
+    return OutboxState(
+        waiting=read_counter(connection, DEVICE, "outbox_rows") - quarantined,
+        quarantined=quarantined,
+        bytes=read_counter(connection, DEVICE, "outbox_bytes"),
+        tried=tried,
+        oldest_queued_at=oldest,
+    )
 
 
 def next_birth(database: Database) -> int:

@@ -8,21 +8,8 @@ from dataclasses import dataclass
 from edge_agent.records.counters import DEVICE, read_scope
 from edge_agent.records.database import Database
 from edge_agent.records.events import Event, read_events
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxState:
-    """What waits to be sent."""
-
-    rows: int
-    """Quarantined ones among them."""
-    bytes: int
-    """Of pixels."""
-    quarantined: int
-    tried: int
-    """Samples of at least one attempt, quarantined ones left out."""
-    oldest_queued_at: float | None
-    """Seconds since 1970."""
+from edge_agent.records.outbox import read_state
+from edge_agent.records.values import OutboxState
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +50,7 @@ class SurveyState:
 
 
 @dataclass(frozen=True, slots=True)
-class Statistics:
+class Overview:
     """Everything at a glance."""
 
     boot: int
@@ -76,13 +63,13 @@ class Statistics:
     """The latest, newest first."""
 
 
-def statistics(database: Database, *, events: int = 10, failures: int = 20) -> Statistics:
+def overview(database: Database, *, events: int = 10, failures: int = 20) -> Overview:
     """The records at a glance, as of one moment."""
     with database.reading() as connection:
         device = read_scope(connection, DEVICE)
-        return Statistics(
+        return Overview(
             boot=device.get("boot", 0),
-            outbox=_outbox(connection, device),
+            outbox=read_state(connection),
             surveys=tuple(
                 _survey(connection, row, failures)
                 for row in connection.execute(
@@ -101,22 +88,6 @@ def totals(database: Database) -> dict[str, int]:
     with database.reading() as connection:
         rows = connection.execute("SELECT name, sum(value) FROM counter GROUP BY name")
         return {name: max(int(value), 0) for name, value in rows if len(name) <= 128}
-
-
-def _outbox(connection: sqlite3.Connection, device: dict[str, int]) -> OutboxState:
-    (quarantined,) = connection.execute(
-        "SELECT count(*) FROM outbox WHERE quarantined = 1"
-    ).fetchone()
-    tried, oldest = connection.execute(
-        "SELECT sum(attempts > 0 AND quarantined = 0), min(queued_at) FROM outbox"
-    ).fetchone()
-    return OutboxState(
-        rows=device.get("outbox_rows", 0),
-        bytes=device.get("outbox_bytes", 0),
-        quarantined=quarantined,
-        tried=tried or 0,
-        oldest_queued_at=oldest,
-    )
 
 
 def _survey(

@@ -118,6 +118,11 @@ class BatchResult:
     rotated: int
     """Ledger rows of skipped tiles forgotten to keep the ledger within its cap."""
 
+    @property
+    def evicted_addresses(self) -> list[str]:
+        """Of the tiles given up: novelty forgets them."""
+        return [sample.address for sample in self.evicted]
+
 
 @dataclass(frozen=True, slots=True)
 class QueuedSample:
@@ -143,3 +148,19 @@ class SettleResult:
     """Samples settled before; nothing changed."""
     unknown: int
     """Ids that the ledger does not know."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxState:
+    """The outbox in numbers."""
+
+    waiting: int
+    """Samples that are still to be sent."""
+    quarantined: int
+    """Samples set aside until an operator retries or drops them."""
+    bytes: int
+    """Pixels of both."""
+    tried: int
+    """Waiting samples of at least one attempt."""
+    oldest_queued_at: float | None
+    """Seconds since 1970 by the device's clock."""

@@ -121,6 +121,8 @@ CREATE TABLE outbox (
     priority REAL NOT NULL,
     size INTEGER NOT NULL,
     attempts INTEGER NOT NULL DEFAULT 0,
+    -- Bytes that base lacked when the latest attempt began; fewer by the next: it was not in vain.
+    missing INTEGER,
     -- 1 once sending its pixels has begun, whatever becomes of the attempts.
     started INTEGER NOT NULL DEFAULT 0,
     quarantined INTEGER NOT NULL DEFAULT 0,
