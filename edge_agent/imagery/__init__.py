@@ -1,0 +1,1 @@
+"""Files -> frames -> tiles. `frames` is the door; the other files are its rooms."""

@@ -1,0 +1,96 @@
+"""Finding image files."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+_log = logging.getLogger(__name__)
+
+IMAGE_SUFFIXES: Final = (".tif", ".tiff", ".jpg", ".jpeg", ".png", ".webp")
+PARTIAL_SUFFIXES: Final = (".part", ".partial", ".tmp", ".crdownload", "~")
+"""Names that copying programs use until a file is complete."""
+
+
+@dataclass(frozen=True, slots=True)
+class FrameFile:
+    """An image file as it was found; rewritten, it is another one."""
+
+    path: Path
+    name: str
+    """Path below the folder looked into, with forward slashes."""
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file that is, or is about to become, a frame."""
+
+    file: FrameFile
+    identity: tuple[int, int]
+    """Device and inode: stays when a file is renamed."""
+    partial: bool
+
+
+def find_frame_files(folder_or_file: Path) -> Iterator[FrameFile]:
+    """Image files below a folder, sorted by name, or the one file given whatever its name.
+
+    Hidden and partial files are left out, links to folders are not followed. A folder that
+    cannot be read is told in the log and left out.
+    """
+    if folder_or_file.is_file():
+        status = folder_or_file.stat()
+        name = printable(folder_or_file.name)
+        yield FrameFile(folder_or_file, name, status.st_size, status.st_mtime_ns)
+        return
+    for found in scan(folder_or_file, _tell):
+        if not found.partial:
+            yield found.file
+
+
+def scan(folder: Path, tell: Callable[[Path, OSError], None], prefix: str = "") -> Iterator[Found]:
+    """Frames below `folder`, complete or partial, sorted by name.
+
+    `tell` hears of folders that cannot be read; they are left out.
+    """
+    try:
+        with os.scandir(folder) as listing:
+            entries = sorted(listing, key=lambda entry: entry.name)
+    except OSError as error:
+        tell(folder, error)
+        return
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        try:
+            if entry.is_dir(follow_symlinks=False):
+                yield from scan(Path(entry.path), tell, prefix + printable(entry.name) + "/")
+            elif (partial := _partial(entry.name)) is not None and entry.is_file():
+                status = entry.stat()
+                name = prefix + printable(entry.name)
+                file = FrameFile(Path(entry.path), name, status.st_size, status.st_mtime_ns)
+                yield Found(file, (status.st_dev, status.st_ino), partial)
+        except FileNotFoundError:
+            continue  # gone between listing and looking
+
+
+def _tell(folder: Path, error: OSError) -> None:
+    _log.warning("cannot look into %s: %s", printable(str(folder)), error.strerror)
+
+
+def printable(name: str) -> str:
+    """`name` as text that can be written anywhere; bytes that are no UTF-8 as \\xNN."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _partial(name: str) -> bool | None:
+    """Whether a file of that name is a frame on its way; None for files that are no frames."""
+    lower = name.lower()
+    if lower.endswith(PARTIAL_SUFFIXES):
+        return True
+    return False if lower.endswith(IMAGE_SUFFIXES) else None

@@ -1,0 +1,32 @@
+"""`[imagery]` of the settings file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+Sigma = Annotated[float, Meta(gt=0.0, le=100_000.0)]
+
+
+class ImagerySettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """How files are found and cut into tiles."""
+
+    overlap: Annotated[float, Meta(ge=0.0, le=0.9)] = 0.0
+    """Share of a tile's side that it has in common with the next one."""
+    resample: Literal["bundle-gsd", "native"] = "bundle-gsd"
+    """`bundle-gsd` shows the model ground at the scale it was trained on; `native` cuts the
+    frame's own pixels whatever their scale."""
+    raster_sigma_m: Sigma = 1.0
+    """How far off a GeoTIFF's georeference may be, 1 sigma in metres."""
+    gps_sigma_m: Sigma = 5.0
+    """How far off a photo's GPS position may be, where the photo does not say it itself."""
+    max_photo_megapixels: Annotated[int, Meta(ge=1, le=1000)] = 64
+    """Larger JPEG, PNG and WebP files are refused: they are decoded whole, at 4 MB for each
+    megapixel. GeoTIFFs are read piece by piece and may have any size."""
+    block_cache_mib: Annotated[int, Meta(ge=8, le=4096)] = 64
+    """Memory for blocks of GeoTIFFs that several tiles share."""
+    settle_s: Annotated[float, Meta(ge=0.0, le=3600.0)] = 2.0
+    """Watch mode: a file whose size and time have not changed for so long is complete."""
+    poll_s: Annotated[float, Meta(ge=0.05, le=3600.0)] = 1.0
+    """Watch mode: pause between two looks into the folder."""
