@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -69,3 +70,75 @@ class Picture:
     media_type: str
     width: int
     height: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why a device kept a tile: a code like `score:entropy` and the numbers behind it."""
+
+    code: str
+    numbers: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one rule said of a tile."""
+
+    rule: str
+    state: str
+    evidence: Mapping[str, str | float | int | bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A described sample, as people look at it."""
+
+    key: SampleKey
+    state: State
+    detail: str
+    boot: int
+    sequence: int
+    survey: str
+    frame: str
+    row: int
+    column: int
+    width: int
+    height: int
+    gsd_m: float | None
+    longitude: float | None
+    latitude: float | None
+    sigma_m: float | None
+    captured_at: str | None
+    clock: str
+    bundle: str
+    bundle_sha256: str
+    policy: str
+    value: float
+    quality: float | None
+    inclusion_probability: float | None
+    probabilities: tuple[tuple[str, float], ...]
+    """The most probable class first."""
+    scores: Mapping[str, float]
+    p_values: Mapping[str, float]
+    findings: tuple[Finding, ...]
+    reasons: tuple[Reason, ...]
+    payload_sha256: str
+    payload_size: int
+    payload_type: str
+    offered_ms: int
+    settled_ms: int | None
+
+    @property
+    def label(self) -> str | None:
+        """The most probable class."""
+        return self.probabilities[0][0] if self.probabilities else None
+
+    @property
+    def probability(self) -> float | None:
+        """Of the most probable class."""
+        return self.probabilities[0][1] if self.probabilities else None
+
+    @property
+    def has_picture(self) -> bool:
+        """Whether base holds its pixels."""
+        return self.state in WITH_PICTURE

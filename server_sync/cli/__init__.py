@@ -7,7 +7,7 @@ import sys
 import typer
 
 from operations.errors import OperatorError
-from server_sync.cli import serve
+from server_sync.cli import samples, serve, status
 
 app = typer.Typer(
     name="server-sync",
@@ -16,6 +16,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("serve")(serve.serve)
+app.command("status")(status.status)
+app.add_typer(samples.app, name="samples")
 
 
 @app.callback()

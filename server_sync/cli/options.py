@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
+from sqlalchemy import Connection
 
 from operations import settings_file
 from operations.errors import Problem, SettingsError
 from server_sync.serving import Address
 from server_sync.settings import ServerSettings
+from server_sync.store.metadata import open_metadata
 
 Config = Annotated[
     Path | None,
@@ -29,6 +35,28 @@ Store = Annotated[
     str | None,
     typer.Option("--store", metavar="URL", help="Database of descriptions; wins over --data."),
 ]
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+
+@contextmanager
+def opened(settings: ServerSettings) -> Iterator[Connection]:
+    """A consistent view of a store that must be there already.
+
+    Raises:
+        OperatorError: there is none, or it cannot be read.
+    """
+    metadata = open_metadata(settings.store.url, create=False)
+    try:
+        with metadata.reading() as connection:
+            yield connection
+    finally:
+        metadata.close()
+
+
+def print_json(content: Any) -> None:
+    """One document on stdout."""
+    sys.stdout.write(json.dumps(content, ensure_ascii=False, indent=2) + "\n")
 
 
 def settings_of(config: Path | None, data: Path | None, store: str | None) -> ServerSettings:
