@@ -18,7 +18,7 @@ PACKAGES := edge_agent server_sync sync_protocol operations
 PIP_INSTALL := -m pip install --quiet --disable-pip-version-check -c constraints.txt
 export PYTHONUNBUFFERED := 1
 
-.PHONY: help demo test check format constraints wheel clean
+.PHONY: help demo test check lint types floors format constraints wheel clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | column -t -s '|' 2>/dev/null \
@@ -30,10 +30,16 @@ demo: $(VENV)/.installed-demo ## a survey from imagery to the curation store; FL
 test: $(VENV)/.installed-dev ## all tests; ARGS= passes options to pytest
 	$(PY) -m pytest $(ARGS)
 
-check: $(VENV)/.installed-dev ## ruff, mypy --strict, import-linter
+check: lint types floors ## ruff, mypy --strict, import-linter; make -k check shows all that fails
+
+lint: $(VENV)/.installed-dev
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+
+types: $(VENV)/.installed-dev
 	$(PY) -m mypy --strict
+
+floors: $(VENV)/.installed-dev
 	$(VENV)/bin/lint-imports --no-logo
 
 format: $(VENV)/.installed-dev ## lay the code out and sort imports
