@@ -75,7 +75,7 @@ def record_attempt(
             (now,),
         )
         connection.executemany(
-            "UPDATE outbox SET missing = ? WHERE sample_id = ?",
+            "UPDATE outbox SET missing = ? WHERE tile_id = (SELECT id FROM tile WHERE sample_id = ?)",
             [(size, id_bytes(sample_id)) for sample_id, size in (missing or {}).items()],
         )
         return counts

@@ -134,6 +134,8 @@ class QueuedSample:
     payload_size: int
     attempts: int
     priority: float
+    missing: int | None = None
+    """Bytes that base lacked as the latest attempt began, None where that is not known."""
 
 
 @dataclass(frozen=True, slots=True)
