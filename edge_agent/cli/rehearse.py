@@ -15,12 +15,14 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from edge_agent.cli.options import JsonOption
-from edge_agent.rehearsal.survey import LEAST_TILES, MOST_TILES, SurveyOrder, render_survey
+from edge_agent.rehearsal.survey import LEAST_TILES, MOST_TILES, SEEDS, SurveyOrder, render_survey
 
 
 def rehearse(
     out: Annotated[Path, typer.Argument(help="Folder to write, new or empty.", metavar="OUT")],
-    seed: Annotated[int, typer.Option(min=0, help="The same seed renders the same survey.")] = 1,
+    seed: Annotated[
+        int, typer.Option(min=0, max=SEEDS - 1, help="The same seed renders the same survey.")
+    ] = 1,
     tiles: Annotated[
         int,
         typer.Option(

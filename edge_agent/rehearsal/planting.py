@@ -58,8 +58,9 @@ def _jittered(rng: np.random.Generator, shape: tuple[int, int], spacing: float) 
     """(N, 2) points on a shaken grid that reaches a little beyond the ground."""
     rows, columns = (int(n / spacing) + 2 for n in shape)
     grid = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), axis=-1)
-    shaken: Points = (grid + rng.uniform(-0.34, 0.34, grid.shape)) * spacing
-    return shaken.reshape(-1, 2)
+    shaken = (grid + rng.uniform(-0.34, 0.34, grid.shape)) * spacing
+    points: Points = shaken.reshape(-1, 2)
+    return points
 
 
 def _cells(landscape: Landscape, points: Points) -> tuple[npt.NDArray[np.intp], ...]:
@@ -81,7 +82,7 @@ def _stand(rng: np.random.Generator, landscape: Landscape, kind: int, spacing: f
     """Points all over the parcels of a kind."""
     points = _jittered(rng, landscape.shape, spacing)
     chosen = landscape.kind[_cells(landscape, points)] == kind
-    return points[chosen & _clear_of_farms(landscape, points)]
+    return np.asarray(points[chosen & _clear_of_farms(landscape, points)])
 
 
 def _scattered(rng: np.random.Generator, landscape: Landscape, kind: int) -> Points:

@@ -41,6 +41,8 @@ MOSAIC: Final = "orthomosaic.tif"
 TRUTH: Final = "truth.csv"
 SUMMARY: Final = "survey.json"
 _CONTENTS: Final = (FRAMES, MOSAIC, TRUTH, SUMMARY)
+SEEDS: Final = 1_000_000
+"""`edge-agent rehearse` takes seeds below; from here on they are kept for training the bundle."""
 LEAST_TILES: Final = 250
 MOST_TILES: Final = 30_000
 
