@@ -9,7 +9,6 @@ import numpy.typing as npt
 import rasterio
 from rasterio.crs import CRS
 from rasterio.enums import ColorInterp
-from rasterio.transform import from_origin
 
 from edge_agent.rehearsal.camera import Flight
 from edge_agent.rehearsal.covers import GSD_M
@@ -51,7 +50,7 @@ def write_mosaic(
         "count": 3,
         "dtype": "uint8",
         "crs": CRS.from_epsg(EPSG),
-        "transform": from_origin(place.east, place.north, GSD_M, GSD_M),
+        "transform": rasterio.Affine(GSD_M, 0.0, place.east, 0.0, -GSD_M, place.north),
         "nodata": 0,
         "tiled": True,
         "blockxsize": _BLOCK,
