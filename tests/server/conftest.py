@@ -37,8 +37,8 @@ def picture(seed: int, size: int = 24, kind: str = "PNG") -> bytes:
     return out.getvalue()
 
 
-def describe(payload: bytes, sample_id: str | None = None, **changes: Any) -> m.SampleDescription:
-    """A description of `payload`, with anything changed."""
+def describe(pixels: bytes, sample_id: str | None = None, **changes: Any) -> m.SampleDescription:
+    """A description of `pixels`, with anything changed."""
     fields: dict[str, Any] = {
         "sample_id": sample_id or uuid.uuid4().hex,
         "boot": 1,
@@ -57,8 +57,8 @@ def describe(payload: bytes, sample_id: str | None = None, **changes: Any) -> m.
         "p_values": {"entropy": 0.01},
         "reasons": (m.Reason(code="score:entropy", numbers={"p": 0.01}),),
         "value": 0.5,
-        "payload_sha256": hashlib.sha256(payload).digest(),
-        "payload_size": len(payload),
+        "payload_sha256": hashlib.sha256(pixels).digest(),
+        "payload_size": len(pixels),
         "payload_type": "image/png",
     }
     return m.SampleDescription(**(fields | changes))
