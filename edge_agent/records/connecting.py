@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_agent.records.errors import RecordsError, RecordsUnavailable, corrupt, named
-from edge_agent.records.migrations import migrate
+from edge_agent.records.migrations import migrate, schema_files
 from operations.errors import Problem
 
 BUSY_S: Final = 30.0
@@ -87,19 +87,25 @@ def connect_readonly(file: Path) -> sqlite3.Connection:
     try:
         connection = _raw(address, uri=True)
         connection.execute("PRAGMA query_only = ON")
-        _refuse_old(connection, file)
+        _refuse_version(connection, file)
     except sqlite3.Error as error:
         raise named(error, file) or corrupt(file, str(error)) from error
     return connection
 
 
-def _refuse_old(connection: sqlite3.Connection, file: Path) -> None:
-    if connection.execute("PRAGMA user_version").fetchone()[0] == 0:
-        connection.close()
-        raise RecordsError(
-            f"{file} holds no records",
-            [Problem("it is empty, or another program's", "run edge-agent filter first")],
-        )
+def _refuse_version(connection: sqlite3.Connection, file: Path) -> None:
+    found = int(connection.execute("PRAGMA user_version").fetchone()[0])
+    newest = schema_files()[-1][0]
+    if found == newest:
+        return
+    connection.close()
+    if found == 0:
+        problem = Problem("it is empty, or another program's", "run edge-agent filter first")
+    elif found < newest:
+        problem = Problem("an older version wrote it", "start edge-agent filter or sync once")
+    else:
+        problem = Problem("a newer version wrote it", "install the newer version")
+    raise RecordsError(f"the records in {file} cannot be read", [problem])
 
 
 def _raw(address: str, *, uri: bool) -> sqlite3.Connection:

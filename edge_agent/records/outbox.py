@@ -49,6 +49,27 @@ def next_samples(
     ]
 
 
+def queued_sample(database: Database, sample_id: str) -> QueuedSample | None:
+    """One sample, quarantined or not; None if it is not in the outbox."""
+    with database.named_errors():
+        row = database.connection.execute(
+            "SELECT description, size, attempts, priority, missing FROM outbox"
+            " WHERE tile_id = (SELECT id FROM tile WHERE sample_id = ?)",
+            (id_bytes(sample_id),),
+        ).fetchone()
+    return None if row is None else QueuedSample(sample_id, _decoder.decode(row[0]), *row[1:])
+
+
+def sample_ids(database: Database, *, quarantined: bool) -> list[str]:
+    """Ids of all samples that are set aside, or of all that wait."""
+    with database.named_errors():
+        rows = database.connection.execute(
+            "SELECT sample_id FROM outbox WHERE quarantined = ? ORDER BY tile_id",
+            (int(quarantined),),
+        ).fetchall()
+    return [sample_id.hex() for (sample_id,) in rows]
+
+
 def payload(database: Database, sample_id: str) -> bytes | None:
     """The encoded pixels of a sample, None if it is not in the outbox (any more)."""
     with database.named_errors():
@@ -75,7 +96,8 @@ def record_attempt(
             (now,),
         )
         connection.executemany(
-            "UPDATE outbox SET missing = ? WHERE tile_id = (SELECT id FROM tile WHERE sample_id = ?)",
+            "UPDATE outbox SET missing = ?"
+            " WHERE tile_id = (SELECT id FROM tile WHERE sample_id = ?)",
             [(size, id_bytes(sample_id)) for sample_id, size in (missing or {}).items()],
         )
         return counts

@@ -1,0 +1,114 @@
+"""Verdicts, findings and deliveries as an operator reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from edge_agent.domain import Finding, Reason
+from edge_agent.records.lookup import TileRecord
+from edge_agent.selection.policy import AUDIT, DUPLICATE, FAMILIAR, INVALID, SCORE
+
+_FAULTS: Final = {
+    "nodata": "too much of it has no data",
+    "constant": "all of it has one colour",
+    "non-finite": "the model's numbers for it are not finite",
+}
+_DELIVERIES: Final = {
+    "queued": "waits in the outbox",
+    "quarantined": "is set aside; edge-agent outbox retry sends it again",
+    "stored": "is stored at base",
+    "duplicate": "was at base already",
+    "skipped": "was not wanted by base",
+    "rejected": "was refused by base",
+    "unsupported": "was not understood by base",
+    "evicted": "was given up for want of room",
+    "dropped": "was deleted by an operator",
+}
+_STATES: Final = {
+    "ok": "nothing unusual",
+    "flag": "flagged",
+    "unknown": "cannot tell",
+    "inactive": "not at work",
+}
+
+
+def verdict_in_words(record: TileRecord) -> str:
+    """What was decided, and by which rule."""
+    kept = "Kept" if record.columns["kept"] else "Skipped"
+    return f"{kept}: {_decided(record)}."
+
+
+def _decided(record: TileRecord) -> str:
+    reasons = record.facts.reasons
+    first = reasons[0] if reasons else Reason(str(record.columns["decided"]))
+    kind, _, what = first.code.partition(":")
+    if kind == SCORE:
+        return _beyond(what, first.numbers)
+    if kind == AUDIT:
+        share = first.numbers.get("share")
+        drawn = "drawn for the audit, whatever it shows"
+        return drawn if share is None else f"{drawn} ({share:.3g} of all tiles are)"
+    if kind == DUPLICATE:
+        return _repeats(record, what, first.numbers)
+    if kind == FAMILIAR:
+        least = first.numbers.get("least_p_value")
+        words = "familiar, no score in use is beyond its quantile"
+        return words if least is None else f"{words} (smallest p-value {least:.3g})"
+    if kind == INVALID:
+        return f"nothing to see, {_FAULTS.get(what, what or 'it cannot be judged')}"
+    return reason_in_words(first)
+
+
+def reason_in_words(reason: Reason) -> str:
+    """One reason with its numbers."""
+    kind, _, what = reason.code.partition(":")
+    if kind == SCORE:
+        return _beyond(what, reason.numbers)
+    numbers = numbers_in_words(reason.numbers)
+    return f"{reason.code} ({numbers})" if numbers else reason.code
+
+
+def finding_in_words(finding: Finding) -> str:
+    """One finding with its evidence."""
+    evidence = numbers_in_words(finding.evidence)
+    state = _STATES[finding.state]
+    return f"{state} ({evidence})" if evidence else state
+
+
+def delivery_in_words(columns: Mapping[str, Any]) -> str:
+    """What became of the sample."""
+    words = _DELIVERIES.get(columns["delivery"], str(columns["delivery"]))
+    if columns["attempts"]:
+        words += f", tried {columns['attempts']} times"
+    detail = columns["delivery_detail"]
+    return f"{words}: {detail}" if detail else words
+
+
+def numbers_in_words(numbers: Mapping[str, float | int | str | bool]) -> str:
+    """Names and values on one line."""
+    return ", ".join(f"{name.replace('_', ' ')} {_plain(v)}" for name, v in numbers.items())
+
+
+def _beyond(score: str, numbers: Mapping[str, float]) -> str:
+    words = f"{score.replace('_', ' ')} is stranger than that of familiar tiles"
+    p_value, quantile = numbers.get("p_value"), numbers.get("quantile")
+    if p_value is None or quantile is None:
+        return words
+    return f"{words}, p-value {p_value:.3g} where the policy keeps up to {1 - quantile:.3g}"
+
+
+def _repeats(record: TileRecord, what: str, numbers: Mapping[str, float]) -> str:
+    twin = next(
+        (f.evidence["duplicate_of"] for f in record.facts.findings if "duplicate_of" in f.evidence),
+        "a kept tile",
+    )
+    if what == "content":
+        return f"the same pixels as {twin}"
+    distance = numbers.get("distance")
+    bits = "" if distance is None else f" ({distance:.0f} of 64 bits of its pHash differ)"
+    return f"looks like {twin}{bits}"
+
+
+def _plain(value: float | int | str | bool) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
