@@ -17,7 +17,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from edge_agent.records.database import Database, open_database
-from edge_agent.sync_outbox import OutboxShelf, only_sync
+from edge_agent.records.errors import RecordsCorrupt, RecordsFull, RecordsUnavailable
+from edge_agent.sync_outbox import Shelf, only_sync
 from edge_agent.uplink import events as e
 from edge_agent.uplink.backoff import Backoff
 from edge_agent.uplink.exchange import Exchange
@@ -33,6 +34,7 @@ _log = logging.getLogger(__name__)
 
 TURN_S = 0.2
 """Longest wait for the network in one turn, and so the delay until a stop is seen."""
+_RECORDS_PAUSE_S = 15.0
 _SETTLED_LINK_S = 10.0  # a connection that held so long, or on which base spoke, was a success
 
 
@@ -59,7 +61,7 @@ class Drain:
     """End when nothing is left to send, or nothing has moved for a while."""
 
     patience_s: float
-    """Give up after so many seconds in which nothing was sent, settled or set aside."""
+    """Give up after so many seconds in which no pixels came through and nothing was settled."""
 
 
 def run_sync(
@@ -80,10 +82,23 @@ def run_sync(
     Raises:
         OperatorError: the database or the TLS files cannot be used, or another sync is at work.
     """
-    with only_sync(path), open_database(path, create=drain is None) as database:
-        loop = _Sync(database, device, settings, broker, drain, stop, turned)
-        loop.run(Backoff(settings.backoff_min_s, settings.backoff_max_s, rng or random.Random()))  # noqa: S311 (jitter)
-        return loop.report
+    backoff = Backoff(
+        settings.backoff_min_s,
+        settings.backoff_max_s,
+        random.Random() if rng is None else rng,  # noqa: S311 (jitter is no secret)
+    )
+    report = SyncReport(device)
+    with only_sync(path):
+        while True:
+            with open_database(path, create=drain is None) as database:
+                loop = _Sync(database, report, settings, broker, drain, stop, turned)
+                try:
+                    loop.run(backoff)
+                except RecordsCorrupt as error:
+                    # Opening moves the damaged file aside and brings along what can be read.
+                    _log.error("%s", error.summary)
+                    continue
+            return report
 
 
 class _Sync:
@@ -92,24 +107,25 @@ class _Sync:
     def __init__(
         self,
         database: Database,
-        device: str,
+        report: SyncReport,
         settings: UplinkSettings,
         broker: BrokerSettings,
         drain: Drain | None,
         stop: threading.Event,
         turned: Callable[[str], object],
     ) -> None:
-        self.report = SyncReport(device)
-        self._database = database
+        self.report = report
         self._settings = settings
         self._broker = broker
         self._drain = drain
         self._stop = stop
         self._turned = turned
         self._exchange = Exchange(settings)
-        self._shelf = OutboxShelf(database, settings.inline_max_bytes)
+        self._shelf = Shelf(database, settings.inline_max_bytes)
+        self._version = version("tilesift")
         self._link: Link | None = None
         self._tokens: dict[int, int] = {}  # paho's number -> the exchange's token
+        self._chunk_tokens: set[int] = set()
         self._moved_at = time.monotonic()
         self._status_at = float("-inf")
 
@@ -117,11 +133,18 @@ class _Sync:
         """Connection after connection."""
         while not self._over():
             try:
-                self._serve(self._connect(), backoff)
+                self._hold_a_connection(backoff)
             except LinkError as error:
                 wait_s = backoff.failed()
                 _log.warning("no link to the broker, next try in %.1f s: %s", wait_s, error)
                 self._wait(wait_s)
+            except (RecordsFull, RecordsUnavailable) as error:
+                if self._drain is not None:
+                    raise
+                # What was half done stands as after a crash; the records know the rest.
+                self._exchange = Exchange(self._settings)
+                _log.error("%s", error)
+                self._wait(_RECORDS_PAUSE_S)
         self.report.left = self._shelf.waiting()
 
     def _over(self) -> bool:
@@ -129,7 +152,7 @@ class _Sync:
             return True
         if self._drain is None:
             return False
-        if self._exchange.in_hand == 0 and self._shelf.waiting() == 0:
+        if self._exchange.in_hand == 0 and self._shelf.is_empty():
             return True
         return time.monotonic() - self._moved_at > self._drain.patience_s
 
@@ -141,20 +164,24 @@ class _Sync:
 
     # One connection
 
-    def _connect(self) -> Link:
+    def _hold_a_connection(self, backoff: Backoff) -> None:
         presence = Presence(
-            online=True,
-            birth=self._shelf.next_birth(),
-            agent_version=version("tilesift"),
+            online=True, birth=self._shelf.next_birth(), agent_version=self._version
         )
         link = Link(self._broker, self.report.device, presence, ack_limit=MAX_PUBLISHES)
         link.open()
         self.report.connections += 1
-        _log.info("connected broker=%s:%d", self._broker.host, self._broker.port)
-        return link
+        _log.info("connected to the broker at %s:%d", self._broker.host, self._broker.port)
+        self._link = link
+        try:
+            self._serve(link, backoff)
+        finally:
+            self._link = None
+            self._tokens.clear()
+            self._chunk_tokens.clear()
+            link.close()
 
     def _serve(self, link: Link, backoff: Backoff) -> None:
-        self._link = link
         connected_at = time.monotonic()
         try:
             self._feed(e.Connected())
@@ -167,17 +194,19 @@ class _Sync:
                 if _is_success(heard, time.monotonic() - connected_at):
                     backoff.succeeded()
                 self._turned(f"connected, {self._exchange.in_hand} samples under way")
-        finally:
-            self._link = None
-            self._tokens.clear()
+        except LinkError:
             self._feed(e.Disconnected())
-            link.close()
+            raise
+        self._feed(e.Disconnected())
 
     def _hear(self, item: Heard) -> None:
         match item:
             case Acknowledged(message_id):
                 token = self._tokens.pop(message_id, None)
                 if token is not None:
+                    if token in self._chunk_tokens:
+                        self._chunk_tokens.remove(token)
+                        self._moved_at = time.monotonic()
                     self._feed(e.PublishAcknowledged(token))
             case Arrived(kind, data):
                 try:
@@ -194,7 +223,7 @@ class _Sync:
         if now - self._status_at < self._settings.status_interval_s:
             return
         self._status_at = now
-        data = encode(self._shelf.status(version("tilesift"), self.report.ignored))
+        data = encode(self._shelf.status(self._version))
         link.publish(Kind.STATUS, data, qos=0)
         self.report.sent_bytes += len(data)
 
@@ -222,15 +251,13 @@ class _Sync:
 
     def _act(self, action: e.Action, lost: bool) -> e.Event | None:
         match action:
-            case e.MarkAttempts(ids):
-                self._shelf.mark(ids)
+            case e.MarkAttempts(missing):
+                self._shelf.mark(missing)
             case e.RefundAttempts(ids):
                 self._shelf.refund(ids)
             case e.Settle(settlements):
-                for settlement in settlements:
-                    outcomes = self.report.settled
-                    outcomes[settlement.outcome] = outcomes.get(settlement.outcome, 0) + 1
-                self._shelf.settle(settlements)
+                for outcome, count in self._shelf.settle(settlements).items():
+                    self.report.settled[outcome] = self.report.settled.get(outcome, 0) + count
                 self._moved_at = time.monotonic()
             case e.Quarantine(sample_id, reason):
                 self._shelf.quarantine(sample_id, reason)
@@ -244,6 +271,7 @@ class _Sync:
                 return e.SamplesFetched(self._shelf.candidates(limit, excluding), limit)
             case e.PublishOffer(token, offer):
                 self._publish(Kind.OFFER, encode(offer), token)
+                self._shelf.sent(sum(len(sample.payload or b"") for sample in offer.samples))
             case e.PublishChunk():
                 return self._publish_chunk(action)
         return None
@@ -253,7 +281,8 @@ class _Sync:
         if isinstance(chunk, str) or chunk is None:
             return e.PayloadUnusable(action.description.sample_id, action.token, chunk)
         self._publish(Kind.CHUNK, encode(chunk), action.token)
-        self._moved_at = time.monotonic()
+        self._chunk_tokens.add(action.token)
+        self._shelf.sent(len(chunk.data))
         return None
 
     def _publish(self, kind: Kind, data: bytes, token: int) -> None:

@@ -18,6 +18,8 @@ class Candidate:
     """Queue key: the highest goes first."""
     attempts: int
     """Starts of sending its pixels that came to nothing, as persisted."""
+    missing: int | None = None
+    """Bytes that base lacked when the latest attempt began, as persisted; None before any."""
     inline: bytes | None = None
     """The payload, where it is small enough to travel in the offer."""
 
@@ -101,7 +103,8 @@ class FetchSamples:
 class MarkAttempts:
     """Persist one more attempt for each, before anything that follows is carried out."""
 
-    sample_ids: tuple[str, ...]
+    missing: dict[str, int]
+    """Sample id -> bytes that base lacks as the attempt begins, to be persisted with it."""
 
 
 @dataclass(frozen=True, slots=True)

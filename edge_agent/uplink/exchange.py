@@ -5,7 +5,8 @@ it out of the outbox. The link may break, base may fall silent or forget, messag
 doubled or late: whatever is unclear is offered again, and base answers with what it still lacks.
 
 **Three strikes.** An attempt is one start of sending a sample's pixels, persisted before the
-first byte leaves. What could be the sample's own fault stays counted; what could not is refunded:
+first byte leaves, together with how much base lacked then. What could be the sample's own fault
+stays counted; what could not is refunded:
 
 | what happened during the attempt                            | the attempt     |
 |-------------------------------------------------------------|-----------------|
@@ -21,8 +22,12 @@ others came through in between: some payloads make a broker hang up.
 
 Base answering others, but never an offer of this one, is a strike as well. A sample that has
 used up its attempts is still offered (base may know it by now), and goes to quarantine when base
-wants its pixels once more. While base is silent, no pixels go out at all: lone offers probe for
-it, more and more rarely, so an outage costs the queue no strikes and the link few bytes.
+wants its pixels once more. A suspect, with one attempt left or with two links in a row broken
+under it, goes when the others are through, and alone on the wire: so power cuts on a busy link
+seldom take an innocent's last attempt, and what breaks the link holds nobody up.
+
+While base is silent, no pixels go out at all: lone offers probe for it, more and more rarely, so
+an outage costs the queue no strikes and the link few bytes.
 """
 
 from __future__ import annotations
@@ -114,11 +119,7 @@ class Exchange:
         for sample_id, sample in self._hand.items():
             blamed = 0
             if sample.unacknowledged:
-                cut = self._history.cut_off(sample_id)
-                blamed = cut.blamed
-                if cut.in_a_row > 1:  # let others try the link first
-                    until = now + self._settings.offer_timeout_s
-                    self._history.rest(sample_id, until, asked_by_base=False)
+                blamed = self._history.cut_off(sample_id)
             if sample.attempting and blamed <= self._settings.max_attempts:
                 refunded.append(sample_id)
         self._refund(refunded)
@@ -166,7 +167,7 @@ class Exchange:
         if not self._connected:
             return
         fresh = [
-            replace(candidate, inline=None) if self._used_up(candidate.attempts) else candidate
+            replace(candidate, inline=None) if self._is_suspect(candidate) else candidate
             for candidate in fetched.candidates
             if candidate.description.sample_id not in self._hand
         ]
@@ -185,7 +186,14 @@ class Exchange:
         self._serial += 1
         inline = []
         for candidate, description in zip(packed.candidates, packed.descriptions, strict=True):
-            sample = InHand(candidate, self._serial, now, candidate.attempts, unacknowledged=1)
+            sample = InHand(
+                candidate,
+                self._serial,
+                now,
+                candidate.attempts,
+                candidate.missing,
+                unacknowledged=1,
+            )
             if description.payload is not None:
                 sample.asked = description.payload_size
                 inline.append(sample)
@@ -226,7 +234,8 @@ class Exchange:
             sample.step is Step.SENT and not sample.unacknowledged and 0 < missing < sample.asked
         ):
             return
-        progress = self._history.wanted(answer.sample_id, missing)
+        progress = sample.missing is not None and missing < sample.missing
+        self._history.wanted(answer.sample_id, progress=progress)
         if sample.step is Step.OFFERED:
             sample.attempting = False
             if progress and sample.attempts:
@@ -237,6 +246,7 @@ class Exchange:
                 del self._hand[answer.sample_id]
                 self._quarantine(answer.sample_id, reason)
                 return
+        sample.suspect = self._is_suspect(sample.candidate, sample.attempts)
         sample.asked = missing
         sample.spans = deque(spans)
         sample.step = Step.WANTED if spans else Step.SENT
@@ -266,7 +276,7 @@ class Exchange:
         chunks: list[e.Action] = []
         while (sample := self._hand.next_wanted()) is not None:
             size = sample.next_size(self._pace.chunk_bytes)
-            if size > self._flight.room():
+            if size > self._flight.room() or self._in_company(sample):
                 break
             if not sample.attempting:
                 started.append(sample)
@@ -278,6 +288,17 @@ class Exchange:
             chunks.append(e.PublishChunk(token, description, offset, end))
         self._start_attempts(started)
         self._actions += chunks
+
+    def _in_company(self, sample: InHand) -> bool:
+        """Whether a suspect would share the wire with others.
+
+        What kills the process takes an attempt of all that is on the wire; alone, each sample
+        answers for itself only.
+        """
+        if sample.suspect:
+            own = sample.unacknowledged if sample.attempting else 0
+            return len(self._flight) > own or self._hand.any_offered()
+        return any(other.suspect and other.unacknowledged for other in self._hand.values())
 
     def _give_up_payload(self, unusable: e.PayloadUnusable) -> None:
         self._flight.cancelled(unusable.token)
@@ -320,23 +341,32 @@ class Exchange:
             self._history.rest(sample_id, now + wait_s, asked_by_base=False)
         passed_over = sample.step is Step.OFFERED and sample.serial <= self._heard_serial
         if passed_over and not sample.attempting:
+            sample.asked = sample.candidate.description.payload_size
+            if sample.missing is not None:
+                sample.asked = sample.missing
             self._start_attempts([sample])
             if self._used_up(sample.attempts):
                 self._quarantine(sample_id, "base answers others, but never this one")
 
     # Attempts
 
+    def _is_suspect(self, candidate: e.Candidate, attempts: int | None = None) -> bool:
+        """One more strike, and it goes to quarantine; or the link broke on it twice in a row."""
+        count = candidate.attempts if attempts is None else attempts
+        cuts = self._history.cuts(candidate.description.sample_id)
+        return 0 < count >= self._settings.max_attempts - 1 or cuts > 1
+
     def _used_up(self, attempts: int) -> bool:
         return attempts >= self._settings.max_attempts
 
     def _start_attempts(self, samples: Iterable[InHand]) -> None:
-        ids = []
+        missing = {}
         for sample in samples:
             sample.attempts += 1
             sample.attempting = True
-            ids.append(sample.sample_id)
-        if ids:
-            self._actions.append(e.MarkAttempts(tuple(ids)))
+            sample.missing = missing[sample.sample_id] = sample.asked
+        if missing:
+            self._actions.append(e.MarkAttempts(missing))
 
     def _refund(self, sample_ids: list[str]) -> None:
         if sample_ids:

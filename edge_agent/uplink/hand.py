@@ -30,15 +30,20 @@ class InHand:
     since: float
     """When it last moved."""
     attempts: int
+    missing: int | None
+    """Bytes that base lacked when the latest attempt began; None before any."""
     step: Step = Step.OFFERED
     spans: deque[ranges.Span] = field(default_factory=deque)
     """Wanted, and still to be handed to the link."""
     asked: int = 0
-    """Bytes of the latest want."""
+    """Bytes of the latest want, or of the pixels in the offer."""
     unacknowledged: int = 0
     """Its publishes on their way."""
     attempting: bool = False
     """An attempt is persisted for it, and neither refunded nor left as a strike."""
+
+    suspect: bool = False
+    """It may be its own fault that it is still here: it goes last, and alone."""
 
     @property
     def sample_id(self) -> str:
@@ -77,8 +82,12 @@ class Hand(dict[str, InHand]):
         return sum(ranges.total(sample.spans) for sample in self.values())
 
     def next_wanted(self) -> InHand | None:
-        """The most valuable sample with pixels to send."""
-        return max(self.at(Step.WANTED), key=lambda sample: sample.candidate.priority, default=None)
+        """The most valuable sample with pixels to send; suspects come last."""
+        return max(
+            self.at(Step.WANTED),
+            key=lambda sample: (not sample.suspect, sample.candidate.priority),
+            default=None,
+        )
 
     def late(self, before: float) -> list[InHand]:
         """Those that wait for base, all with the broker, and last moved at `before` or earlier."""

@@ -1,7 +1,7 @@
 """What the exchange remembers of samples beyond one connection. Pure; lost with the process.
 
-Only what a fair judgement needs: which samples rest for a while, how much of each base still
-missed, and which were on the wire whenever the link broke.
+Only what a fair judgement needs: which samples rest for a while, how often base left each
+unanswered, and which were on the wire whenever the link broke.
 """
 
 from __future__ import annotations
@@ -14,21 +14,10 @@ MAX_REMEMBERED = 1024
 
 @dataclass(slots=True)
 class _Memory:
-    missing: int | None = None  # bytes base lacked at the last want
     unanswered: int = 0  # offers or sendings in a row that base left unanswered
     cuts: int = 0  # links lost in a row with this sample on the wire
     blamed: int = 0  # those of them between which others came through
     others_at_cut: int = -1  # the count of what came through, at the last one blamed
-
-
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """How often the link broke with one sample on the wire, since base last got more of it."""
-
-    in_a_row: int
-    blamed: int
-    """Counts only breaks between which other samples came through: on a link that carries
-    nothing at all, the sample is not to blame."""
 
 
 class History:
@@ -49,25 +38,31 @@ class History:
         self._memories.pop(sample_id, None)
         self._resting.pop(sample_id, None)
 
-    def wanted(self, sample_id: str, missing: int) -> bool:
-        """Base lacks `missing` bytes. True if it lacked more before: sending was not in vain."""
+    def wanted(self, sample_id: str, *, progress: bool) -> None:
+        """Base asked for pixels; `progress`: fewer than when the latest attempt began."""
         memory = self._of(sample_id)
-        before, memory.missing = memory.missing, missing
         memory.unanswered = 0
-        progress = before is not None and missing < before
         if progress:
             self._came_through += 1
             memory.cuts = memory.blamed = 0
-        return progress
 
-    def cut_off(self, sample_id: str) -> Cut:
-        """The link broke with some of it on the wire."""
+    def cut_off(self, sample_id: str) -> int:
+        """The link broke with some of it on the wire; how often it is to blame by now.
+
+        Counts only breaks between which other samples came through: on a link that carries
+        nothing at all, the sample is not to blame.
+        """
         memory = self._of(sample_id)
         memory.cuts += 1
         if self._came_through > memory.others_at_cut:
             memory.blamed += 1
             memory.others_at_cut = self._came_through
-        return Cut(memory.cuts, memory.blamed)
+        return memory.blamed
+
+    def cuts(self, sample_id: str) -> int:
+        """How many links in a row broke with some of it on the wire."""
+        memory = self._memories.get(sample_id)
+        return 0 if memory is None else memory.cuts
 
     def unanswered(self, sample_id: str) -> int:
         """Base left it unanswered; how often in a row now."""

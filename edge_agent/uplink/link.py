@@ -98,10 +98,9 @@ class Link:
             LinkError: the broker cannot be reached or refuses.
         """
         try:
-            self._client.connect(
-                self._settings.host, self._settings.port, self._settings.keepalive_s
-            )
-        except (OSError, ssl.SSLError, ValueError) as error:
+            where = self._settings
+            self._client.connect(where.host, where.port, where.keepalive_s)
+        except (OSError, ValueError) as error:
             raise LinkError(f"cannot connect: {error}") from error
         deadline = time.monotonic() + _HANDSHAKE_S
         while not self._subscribed:

@@ -1,0 +1,106 @@
+"""`edge-agent sync`: send what waits to base, whenever there is a link."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from edge_agent.cli.options import ConfigOption, DatabaseOption, JsonOption
+from edge_agent.settings import load_settings
+from edge_agent.sync import Drain, SyncReport, run_sync
+from operations import sd_notify
+from operations.broker import BrokerSettings
+from operations.errors import ExitCode, Problem, SettingsError
+from sync_protocol.topics import is_device_id
+
+
+def sync_command(
+    config: ConfigOption = None,
+    database: DatabaseOption = None,
+    drain: Annotated[
+        bool, typer.Option("--drain", help="End when nothing is left to send.")
+    ] = False,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            min=0.0, help="With --drain: give up after so many seconds in which nothing moved."
+        ),
+    ] = 120.0,
+    broker: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Overrides [broker] of the settings.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Device id; overrides uplink.device of the settings.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Send the samples of the outbox to base and delete what base has stored.
+
+    Runs until it is stopped, or with --drain until nothing is left. Exit code 4: a drain ended
+    with samples left over.
+    """
+    settings = load_settings(config)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    heart = sd_notify.Progress()
+    sd_notify.ready()
+    report = run_sync(
+        database or Path(settings.records.database),
+        _device(device if device is not None else settings.uplink.device),
+        settings.uplink,
+        settings.broker if broker is None else _address(broker, settings.broker),
+        drain=Drain(timeout) if drain else None,
+        stop=stop,
+        turned=heart.made,
+    )
+    sd_notify.stopping()
+    if as_json:
+        typer.echo(msgspec.json.encode(report).decode())
+    else:
+        _print(report)
+    if drain and report.left:
+        raise typer.Exit(ExitCode.LEFT_OVER)
+
+
+def _device(name: str) -> str:
+    chosen = name or socket.gethostname()
+    if not is_device_id(chosen):
+        raise SettingsError(
+            f'"{chosen}" cannot name a device',
+            [
+                Problem(
+                    "it takes 1 to 64 letters, digits, '.', '_' or '-', a letter or digit first",
+                    "set uplink.device, or give --device",
+                )
+            ],
+        )
+    return chosen
+
+
+def _address(text: str, settings: BrokerSettings) -> BrokerSettings:
+    host, _, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not (port.isascii() and port.isdigit()) or not 1 <= int(port) <= 65535:
+        raise SettingsError(
+            f'"{text}" is no broker address',
+            [Problem("--broker takes HOST:PORT", "for example --broker 192.168.1.10:1883")],
+        )
+    return msgspec.structs.replace(settings, host=host, port=int(port))
+
+
+def _print(report: SyncReport) -> None:
+    console = Console(highlight=False)
+    outcomes = ", ".join(f"{count} {outcome}" for outcome, count in sorted(report.settled.items()))
+    console.print(f"{report.device}: {outcomes or 'nothing settled'}")
+    console.print(f"sent {report.sent_bytes / 1000:.1f} kB in {report.connections} connections")
+    if report.quarantined:
+        console.print(f"{report.quarantined} set aside: see edge-agent outbox list", style="yellow")
+    console.print(f"{report.left} left in the outbox")
