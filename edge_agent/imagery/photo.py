@@ -19,7 +19,7 @@ from edge_agent.imagery.exif import PhotoFacts, read_facts
 from edge_agent.imagery.source import Block
 from edge_agent.imagery.tiling import Window
 
-FORMATS: Final = ("JPEG", "MPO", "PNG", "WEBP")
+FORMATS: Final = ("JPEG", "PNG", "WEBP")
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
