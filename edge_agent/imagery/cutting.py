@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from edge_agent.domain import Pixels
-from edge_agent.imagery.resample import area_weights, mean_pixels, sum_across, sum_down
+from edge_agent.imagery.resample import mean_pixels, rows_needed, sum_across, sum_down
 from edge_agent.imagery.source import Source
 from edge_agent.imagery.tiling import Grid, Window
 
 CHUNK_BYTES = 16 * 2**20
 """About what one read may take, beside the block cache and at least one row of pixels."""
-_FLOATS = 4 * 4 + 8
-"""Bytes per pixel that averaging takes on top: planes of float32, and their sums."""
+_PLANES = 4
+"""Of 64-bit sums: three colours and the weight of valid pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +49,7 @@ def _tiles_at_once(source: Source, grid: Grid) -> int:
     if grid.native:
         bytes_per_column = grid.rows.window * source.bytes_per_pixel
     else:
-        rows = -(-grid.rows.window // grid.size[0]) + 1
-        bytes_per_column = rows * (source.bytes_per_pixel + _FLOATS)
+        bytes_per_column = _bytes_per_output_row(source, grid)
     columns = CHUNK_BYTES // bytes_per_column
     return max(1, 1 + (columns - grid.columns.window) // grid.columns.step)
 
@@ -79,37 +78,38 @@ def _cut_native(source: Source, grid: Grid, row: int, columns: range) -> Iterato
 def _cut_resampled(source: Source, grid: Grid, row: int, columns: range) -> Iterator[Cut]:
     """Area averages: rows first, a few output rows at a time, then each tile's columns."""
     top, left, right = _extent(grid, row, columns)
-    (height, width), (window_height, window_width) = (
-        grid.size,
-        (grid.rows.window, grid.columns.window),
-    )
-    down, across = area_weights(window_height, height), area_weights(window_width, width)
+    height, width = grid.size
+    window_height, window_width = grid.rows.window, grid.columns.window
     full = window_height * window_width
     tiles = np.empty((len(columns), height, width, 3), np.uint8)
-    valid = np.zeros(len(columns))
+    valid = [0] * len(columns)
     offsets = [grid.columns.offset(column) for column in columns]
     for first, last in _row_groups(source, grid, right - left):
-        above = first * window_height // height
-        below = -(-last * window_height // height)
+        above, below = rows_needed(first, last, window_height, height)
         block = source.read(Window(top + above, left, below - above, right - left))
-        summed = sum_down(block, down[first:last, above:below])
+        summed = sum_down(block, first, last, window_height, height)
         for index, offset in enumerate(offsets):
-            sums = sum_across(summed[:, :, offset - left : offset - left + window_width], across)
+            here = offset - left
+            sums = sum_across(summed[:, :, here : here + window_width], width)
             tiles[index, first:last] = mean_pixels(sums, full)
-            valid[index] += (
-                sums[:, 3].sum() if block.valid is not None else full * (last - first) * width
-            )
+            all_valid = (last - first) * width * full
+            valid[index] += all_valid if block.valid is None else int(sums[:, 3].sum())
     for index, offset in enumerate(offsets):
-        share = 1.0 - float(valid[index]) / (full * height * width)
+        share = 1.0 - valid[index] / (full * height * width)
         yield Cut(Window(top, offset, window_height, window_width), tiles[index], share)
 
 
 def _row_groups(source: Source, grid: Grid, width: int) -> Iterator[tuple[int, int]]:
     """Output rows that may be made together."""
-    rows = CHUNK_BYTES // (width * (source.bytes_per_pixel + _FLOATS))
-    group = max(1, rows * grid.size[0] // grid.rows.window)
+    group = max(1, CHUNK_BYTES // (width * _bytes_per_output_row(source, grid)))
     for first in range(0, grid.size[0], group):
         yield first, min(first + group, grid.size[0])
+
+
+def _bytes_per_output_row(source: Source, grid: Grid) -> int:
+    """What an output row takes while it is made, per column of the frame."""
+    rows = -(-grid.rows.window // grid.size[0])
+    return rows * source.bytes_per_pixel + _PLANES * 8
 
 
 def _extent(grid: Grid, row: int, columns: range) -> tuple[int, int, int]:

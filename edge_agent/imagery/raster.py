@@ -148,9 +148,9 @@ class Raster:
             elif self._masked:
                 valid = self._dataset.read_masks(self._bands.colours[0], window=area) > 0
         if self._nodata is not None:
-            valid = _and(valid, np.any(raw != self._nodata, axis=0))
+            valid = _and(valid, np.asarray((raw != self._nodata).any(axis=0)))
         if self._type.kind == "f":
-            valid = _and(valid, np.isfinite(raw).all(axis=0))
+            valid = _and(valid, np.asarray(np.isfinite(raw).all(axis=0)))
         return raw, valid
 
     def _check_blocks(self) -> None:

@@ -36,7 +36,8 @@ class Stretch:
         values -= self.low
         values *= 255.0 / (self.high - self.low)
         values += 0.5
-        return np.floor(values, out=values)
+        np.floor(values, out=values)
+        return values
 
 
 def choose_stretch(sample: Samples, *, floating: bool) -> Stretch:
