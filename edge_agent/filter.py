@@ -24,8 +24,8 @@ from edge_agent.reading import (
     ReadEvent,
     TilesRead,
 )
-from edge_agent.records.batch import BatchResult, FrameProgress
 from edge_agent.records.recorder import Recorder
+from edge_agent.records.values import BatchResult, FrameProgress
 
 IDLE_S = 1.0
 """Without a new tile for so long, what waits is judged: the last tiles of a landing aircraft."""
@@ -101,7 +101,7 @@ class Filter:
             while len(self._waiting) >= self._batch_size:
                 self._commit(self._batch_size)
         elif isinstance(event, FrameOpened):
-            row = self._recorder.begin_frame(event.file, event.frame, event.tile_count)
+            row = self._recorder.begin_frame(event.file, event.frame, event.tile_count, time.time())
             self._open[event.file] = _OpenFrame(row.frame_id, event.frame, event.first)
         elif isinstance(event, FrameFinished):
             self._open[event.file].finished = True
@@ -118,7 +118,7 @@ class Filter:
     def _fail(self, event: FrameFailed) -> None:
         self.flush()
         self._open.pop(event.file, None)
-        self._recorder.fail_frame(event.file, event.reason, event.message)
+        self._recorder.fail_frame(event.file, event.reason, event.message, time.time())
         self.report.frames_failed.append((event.file.name, event.reason, event.message))
 
     def _commit(self, count: int) -> None:

@@ -1,5 +1,10 @@
 """`edge-agent`: flags -> settings -> a loop."""
 
-from edge_agent.cli.app import main
+from __future__ import annotations
 
-__all__ = ["main"]
+
+def main() -> None:
+    """The console script; the commands are imported only when one is to run."""
+    from edge_agent.cli.app import main as run
+
+    run()

@@ -36,7 +36,7 @@ def common(
 
 app.command("rehearse")(rehearse.rehearse)
 app.command("filter")(filter.filter_command)
-app.command("sync")(sync.sync)
+app.command("sync")(sync.sync_command)
 app.command("status")(status.status)
 app.command("explain")(explain.explain)
 app.add_typer(outbox.app, name="outbox")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from edge_agent.filter import Filter, FilterReport
 from edge_agent.imagery.frames import FrameFile, TilePlan, find_frame_files
@@ -19,11 +22,12 @@ from edge_agent.novelty.memory import KeptTiles
 from edge_agent.read_ahead import ReadAhead
 from edge_agent.reading import FirstTile, ReadEvent, read_frames
 from edge_agent.records.database import Database, open_database
-from edge_agent.records.ledger import frame_state
+from edge_agent.records.ledger import frame_state, open_survey, start_boot
 from edge_agent.records.memory import kept_hashes
 from edge_agent.records.recorder import Recorder
+from edge_agent.records.values import Caps, Survey
 from edge_agent.scoring.calibration import Calibration, calibrate
-from edge_agent.selection.policy import PolicySettings
+from edge_agent.selection.policy import PolicySettings, policy_id
 from edge_agent.settings import EdgeSettings
 from operations import sd_notify
 from operations.errors import OperatorError, Problem, SettingsError
@@ -92,15 +96,39 @@ def opened_filter(settings: EdgeSettings) -> Iterator[tuple[Filter, Bundle, int]
     bundle = read_bundle(Path(settings.survey.bundle))
     session = Session(bundle, settings.inference)
     calibration = usable_calibration(bundle, settings.policy)
-    with open_database(Path(settings.records.database)) as database:
-        recorder = Recorder(database, settings, bundle)
+    records = settings.records
+    path = Path(records.database)
+    with open_database(path, max_bytes=records.database_max_bytes) as database:
+        survey = _survey(database, settings, bundle)
+        recorder = Recorder(database, survey, Caps.of(records))
         kept = KeptTiles(settings.policy.duplicate_memory, settings.policy.duplicate_bits)
-        for address, content, likeness in kept_hashes(database):
+        for address, content, likeness in kept_hashes(database, settings.policy.duplicate_memory):
             kept.add(address, content, likeness)
         name = settings.survey.name
         judge = Judge(session, calibration, settings.policy, settings.payload, kept, name)
         loop = Filter(judge, recorder, kept, settings.inference.batch_size)
-        yield loop, bundle, recorder.survey_id
+        yield loop, bundle, survey.survey_id
+
+
+def _survey(database: Database, settings: EdgeSettings, bundle: Bundle) -> Survey:
+    survey = open_survey(
+        database,
+        settings.survey.name,
+        bundle.id,
+        bundle.model_sha256,
+        policy_id(settings.policy),
+        policy_settings=msgspec.json.encode(settings.policy).decode(),
+        labels=bundle.description.labels,
+        boot=start_boot(database),
+        now=time.time(),
+    )
+    if survey.earlier_runs:
+        _log.warning(
+            "survey %s was judged before with another bundle or policy: frames finished then "
+            "stay finished; another --survey judges them anew",
+            survey.name,
+        )
+    return survey
 
 
 def usable_calibration(bundle: Bundle, policy: PolicySettings) -> Calibration | None:
@@ -153,14 +181,12 @@ def imagery_arriving(settings: EdgeSettings, folder: Path, stop: threading.Event
 
 def _first_tile(path: Path, survey_id: int) -> FirstTile:
     """Asks the ledger where to go on, over a connection of the reading thread's own."""
-    connections: list[Database] = []
 
     def first_tile(file: FrameFile) -> int | None:
-        if not connections:
-            connections.append(open_database(path, create=False, readonly=True))
-        row = frame_state(connections[0], survey_id, file)
+        with open_database(path, readonly=True) as database:
+            row = frame_state(database, survey_id, file)
         if row is None:
             return 0
-        return None if row.finished or row.failed else row.tiles_done
+        return None if row.finished else row.tiles_done
 
     return first_tile

@@ -31,7 +31,7 @@ def run_json(command: str, *arguments: str, allowed: tuple[int, ...] = (0,)) -> 
     """Run a command to its end; the JSON it prints."""
     done = subprocess.run(
         [str(BIN / command), *arguments, "--json"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=300, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode in allowed, done.stderr
     return json.loads(done.stdout)

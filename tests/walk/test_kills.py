@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import random
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +36,13 @@ near_duplicate_bits = -1
 """
 
 
+QUEUED = "select lower(hex(sample_id)), data from outbox join payload using (tile_id)"
+
+
 def outbox_of(database: Path) -> dict[str, bytes]:
     """Sample id -> payload of every row in the outbox."""
-    with sqlite3.connect(f"file:{database}?mode=ro", uri=True) as connection:
-        return dict(connection.execute("select sample_id, payload from outbox"))
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        return dict(connection.execute(QUEUED).fetchall())
 
 
 @pytest.fixture(scope="session")
@@ -52,9 +58,6 @@ def undisturbed(
     flight: Path, repository: Path, edge_settings: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, bytes]:
     """What the filter keeps of the flight when nobody disturbs it."""
-    import subprocess
-    import sys
-
     database = tmp_path_factory.mktemp("undisturbed") / "edge.db"
     command = [str(Path(sys.executable).parent / "edge-agent"), "filter", str(flight)]
     command += ["--bundle", str(repository / "models" / "scenes-aerial"), "--survey", "kills"]
@@ -77,7 +80,7 @@ def test_every_kept_sample_is_stored_exactly_once(
     address, broker_flags = broker
     database, store = tmp_path / "edge.db", tmp_path / "store"
     (tmp_path / "server.toml").write_text(SERVER, encoding="utf-8")
-    edge = Path(__import__("sys").executable).parent
+    edge = Path(sys.executable).parent
     common = ["--config", str(edge_settings), "--database", str(database)]
     sync_flags = [*common, "--broker", address, "--device", "drone-1"]
     filter_ = children(
