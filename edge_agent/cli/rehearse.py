@@ -47,8 +47,8 @@ def rehearse(
 ) -> None:
     """Render a survey of procedural ground with known truth.
 
-    OUT gets frames/ (overlapping JPEGs with EXIF positions), orthomosaic.tif (GeoTIFF), truth.csv
-    (each tile's class, novelty, duplicate group and position) and survey.json (counts).
+    OUT gets frames/ (overlapping JPEGs with EXIF positions), orthomosaic.tif, truth.csv (each
+    tile's class, novelty, duplicate group and position) and survey.json (counts).
     """
     order = SurveyOrder(seed, tiles, novel_share, rare_share)
     with _bar() as progress:
@@ -56,7 +56,13 @@ def rehearse(
     if as_json:
         sys.stdout.write(json.dumps(summary, indent=2) + "\n")
     else:
-        Console().print(_table(summary, out))
+        console = Console()
+        console.print(
+            f"{out}: {summary['tiles']} tiles of {summary['frames']} frames and an orthomosaic",
+            highlight=False,
+            soft_wrap=True,
+        )
+        console.print(_table(summary))
 
 
 @contextmanager
@@ -69,9 +75,8 @@ def _bar() -> Iterator[Callable[[float], None]]:
         yield lambda share: bar.update(task, completed=share)
 
 
-def _table(summary: Mapping[str, Any], out: Path) -> Table:
-    title = f"{out}: {summary['tiles']} tiles, {summary['frames']} frames and an orthomosaic"
-    table = Table("shows", "tiles", "share", title=title, title_justify="left")
+def _table(summary: Mapping[str, Any]) -> Table:
+    table = Table("shows", "tiles", "share")
     table.columns[1].justify = table.columns[2].justify = "right"
 
     def row(name: str, count: int) -> None:
@@ -84,5 +89,5 @@ def _table(summary: Mapping[str, Any], out: Path) -> Table:
     for name, count in summary["novel"].items():
         row(f"novel: {name}", count)
     table.add_section()
-    row("seen a second time", summary["tiles"] - summary["views"])
+    row("same view as another", summary["tiles"] - summary["views"])
     return table

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from edge_agent.rehearsal.truth import NOVEL_SHARE, RARE_SHARE
 
 _STEP = 8  # px between the tile positions tried when a thing's share of tiles is measured
 _TRIES = 400
+_MISSES = 24
 
 
 def render_ground(
@@ -54,44 +56,89 @@ def marked_tiles(mask: Bools, least: float) -> float:
 def _site(
     rng: np.random.Generator,
     ground: Ground,
-    stamp: Stamp,
-    allowed: Sequence[int],
+    thing: _Thing,
     taken: npt.NDArray[np.bool_],
 ) -> tuple[int, int] | None:
-    """A point where the stamp lies on allowed ground and apart from what was planted before."""
-    height, width = stamp.mask.shape
+    """A point where the thing lies on allowed ground and apart from what was planted before."""
+    height, width = thing.stamp.mask.shape
     rows, columns = ground.classes.shape
     if height + 2 >= rows or width + 2 >= columns:
         return None
     for _ in range(_TRIES):
         top, left = int(rng.integers(rows - height)), int(rng.integers(columns - width))
         part = slice(top, top + height, 4), slice(left, left + width, 4)
-        fits = np.isin(ground.classes[part], allowed).mean() > 0.93
+        fits = np.isin(ground.classes[part], thing.allowed).mean() > 0.93
         if fits and not taken[part].any():
-            return top + stamp.anchor[0], left + stamp.anchor[1]
+            return top + thing.stamp.anchor[0], left + thing.stamp.anchor[1]
     return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Thing:
+    """Something that could be put down."""
+
+    stamp: Stamp
+    value: int
+    allowed: tuple[int, ...]
+    """Classes that it may lie on."""
 
 
 def plant_novel(seed: int, ground: Ground, sun: Sun, share: float) -> int:
     """Put novel things down until about `share` of all tiles show one; returns their number."""
     rng = np.random.default_rng([seed, 6])
+    order = [NOVEL_KINDS[number] for number in rng.permutation(len(NOVEL_KINDS))]
+
+    def draw(turn: int) -> _Thing:
+        kind = order[turn % len(order)]
+        paint, allowed = NOVEL[kind]
+        return _Thing(paint(rng, sun), 1 + NOVEL_KINDS.index(kind), allowed)
+
+    def put(thing: _Thing, at: tuple[int, int]) -> None:
+        press(ground.pixels, ground.novelty, thing.value, thing.stamp, at)
+
+    return _plant(rng, ground, share, NOVEL_SHARE, draw, put)
+
+
+def plant_rare(seed: int, ground: Ground, share: float) -> int:
+    """Let orchids flower in meadows until about `share` of all tiles are theirs."""
+    rng = np.random.default_rng([seed, 7])
+
+    def draw(turn: int) -> _Thing:
+        return _Thing(orchids(rng), covers.ORCHID, (covers.GRASS,))
+
+    def put(thing: _Thing, at: tuple[int, int]) -> None:
+        press(ground.pixels, ground.classes, thing.value, thing.stamp, at, only=covers.GRASS)
+
+    return _plant(rng, ground, share, RARE_SHARE, draw, put)
+
+
+def _plant(
+    rng: np.random.Generator,
+    ground: Ground,
+    share: float,
+    least: float,
+    draw: Callable[[int], _Thing],
+    put: Callable[[_Thing, tuple[int, int]], None],
+) -> int:
+    """Put down things drawn in turn until the share of marked tiles is met as nearly as can be.
+
+    least: share of a tile that marks it. At least one is put down, unless the share is 0; fewer
+    than wanted where the ground has no room for more.
+    """
     wanted = share * ground.classes.size / TILE_PX**2
     taken = np.zeros(ground.classes.shape, dtype=np.bool_)
     marked, count, misses = 0.0, 0, 0
-    order = [NOVEL_KINDS[number] for number in rng.permutation(len(NOVEL_KINDS))]
-    while marked < wanted and misses < 3 * len(order):
-        kind = order[(count + misses) % len(order)]
-        draw, allowed = NOVEL[kind]
-        stamp = draw(rng, sun)
-        gain = marked_tiles(stamp.mask, NOVEL_SHARE)
+    while marked < wanted and misses < _MISSES:
+        thing = draw(count + misses)
+        gain = marked_tiles(thing.stamp.mask, least)
         if marked + gain / 2 > wanted and count:
             break
-        at = _site(rng, ground, stamp, allowed, taken)
+        at = _site(rng, ground, thing, taken)
         if at is None:
             misses += 1
             continue
-        press(ground.pixels, ground.novelty, 1 + NOVEL_KINDS.index(kind), stamp, at)
-        _reserve(taken, stamp, at)
+        put(thing, at)
+        _reserve(taken, thing.stamp, at)
         marked, count = marked + gain, count + 1
     return count
 
@@ -104,27 +151,6 @@ def _reserve(taken: npt.NDArray[np.bool_], stamp: Stamp, at: tuple[int, int]) ->
         max(top - TILE_PX, 0) : top + height + TILE_PX,
         max(left - TILE_PX, 0) : left + width + TILE_PX,
     ] = True
-
-
-def plant_rare(seed: int, ground: Ground, share: float) -> int:
-    """Let orchids flower in meadows until about `share` of all tiles are theirs."""
-    rng = np.random.default_rng([seed, 7])
-    wanted = share * ground.classes.size / TILE_PX**2
-    taken = np.zeros(ground.classes.shape, dtype=np.bool_)
-    marked, count, misses = 0.0, 0, 0
-    while marked < wanted and misses < 6:
-        stamp = orchids(rng)
-        gain = marked_tiles(stamp.mask, RARE_SHARE)
-        if marked + gain / 2 > wanted and count:
-            break
-        at = _site(rng, ground, stamp, (covers.GRASS,), taken)
-        if at is None:
-            misses += 1
-            continue
-        press(ground.pixels, ground.classes, covers.ORCHID, stamp, at)
-        _reserve(taken, stamp, at)
-        marked, count = marked + gain, count + 1
-    return count
 
 
 def orchids(rng: np.random.Generator) -> Stamp:

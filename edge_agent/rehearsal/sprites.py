@@ -50,17 +50,19 @@ def press(
     stamp: Stamp,
     at: tuple[int, int],
     tint: Plane | None = None,
-) -> bool:
+    only: int | None = None,
+) -> None:
     """Put the stamp at (row, column) and `value` on the map where the thing is.
 
-    tint: (3,) factors near 1. Returns whether any of it lies on the ground.
+    tint: (3,) factors near 1. only: leave ground alone that the map gives another value. A stamp
+    may lie beyond the edge, in part or in whole.
     """
     height, width = stamp.mask.shape
     top, left = at[0] - stamp.anchor[0], at[1] - stamp.anchor[1]
     rows = slice(max(top, 0), min(top + height, pixels.shape[0]))
     columns = slice(max(left, 0), min(left + width, pixels.shape[1]))
     if rows.start >= rows.stop or columns.start >= columns.stop:
-        return False
+        return
     part = (
         slice(rows.start - top, rows.stop - top),
         slice(columns.start - left, columns.stop - left),
@@ -68,9 +70,14 @@ def press(
     region = pixels[rows, columns] * stamp.keep[part]
     region += stamp.paint[part] if tint is None else stamp.paint[part] * tint
     np.minimum(region, 255, out=region)
-    pixels[rows, columns] = region
-    maps[rows, columns][stamp.mask[part]] = value
-    return True
+    thing = stamp.mask[part]
+    if only is None:
+        pixels[rows, columns] = region
+    else:
+        open_to_it = maps[rows, columns] == only
+        pixels[rows, columns][open_to_it] = region[open_to_it]
+        thing = thing & open_to_it
+    maps[rows, columns][thing] = value
 
 
 def grid(side: int) -> tuple[Plane, Plane]:
