@@ -41,7 +41,7 @@ class IntakeSettings(Struct, frozen=True, forbid_unknown_fields=True):
         "image/png",
     )
     """Media types of pixels that this base takes."""
-    max_pixels: Annotated[int, Meta(ge=1, le=500_000_000)] = 25_000_000
+    max_pixels: Annotated[int, Meta(ge=1, le=150_000_000)] = 25_000_000
     """Width times height of the largest picture that is decoded."""
     damaged_attempts: Annotated[int, Meta(ge=1, le=100)] = 3
     """How often a sample's pixels may arrive damaged before it is rejected."""

@@ -10,7 +10,7 @@ import io
 import warnings
 from typing import Final
 
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from server_sync.domain import Picture
 
@@ -37,10 +37,15 @@ def inspect(data: bytes, media_type: str, max_pixels: int) -> Picture:
             with Image.open(io.BytesIO(data), formats=[wanted]) as image:
                 width, height = image.size
                 if width * height > max_pixels:
-                    raise PictureError(f"{width} x {height} px, at most {max_pixels} px allowed")
+                    raise PictureError(f"{width} x {height} px is more than {max_pixels} px")
                 image.load()
     except PictureError:
         raise
+    except UnidentifiedImageError as error:
+        raise PictureError(f"not a {wanted} file") from error
+    except Image.DecompressionBombError as error:
+        # Pillow's own limit, which no setting of ours reaches.
+        raise PictureError(f"more than {max_pixels} px") from error
     except (
         OSError,
         SyntaxError,
@@ -50,7 +55,6 @@ def inspect(data: bytes, media_type: str, max_pixels: int) -> Picture:
         OverflowError,
         IndexError,
         TypeError,
-        Image.DecompressionBombError,
     ) as error:
         # What Pillow's decoders are seen to raise on damaged files.
         raise PictureError(str(error) or type(error).__name__) from error
