@@ -90,8 +90,11 @@ def _metres(origin: Spot, spot: Spot) -> tuple[float, float]:
 
 
 def _shrink(origin: Spot) -> float:
-    """Length of a degree of longitude against one of latitude; never 0, even at a pole."""
-    return max(math.cos(math.radians(origin.latitude)), 1e-6)
+    """Length of a degree of longitude against one of latitude.
+
+    Held up within 130 km of a pole, where meridians would crowd and none of this has meaning.
+    """
+    return max(math.cos(math.radians(origin.latitude)), 0.02)
 
 
 def _meridians(origin: Spot, middle: float, scale: float) -> tuple[Line, ...]:

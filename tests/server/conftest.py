@@ -25,6 +25,10 @@ import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 from PIL import Image
 
+from server_sync.intake.apply import Intake
+from server_sync.settings import IntakeSettings
+from server_sync.store.blobs import BlobFolder
+from server_sync.store.metadata import open_metadata
 from sync_protocol import codec, topics
 from sync_protocol import messages as m
 
@@ -278,3 +282,79 @@ def new_device() -> Iterator[Callable[[str], Device]]:
     yield make
     for device in made:
         device.disconnect()
+
+
+class Shelf:
+    """A small store on disk, filled through the intake as devices fill it."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.metadata = open_metadata(f"sqlite:///{folder}/curation.db")
+        self.blobs = BlobFolder(folder / "blobs")
+        self.intake = Intake(IntakeSettings(near_duplicate_bits=-1), self.blobs)
+
+    def offer(self, device, *offered):
+        with self.metadata.writing() as connection:
+            for each in offered:
+                message = codec.encode(m.Offer(samples=(each,)))
+                topic = topics.build(device, topics.Kind.OFFER)
+                self.intake.apply(connection, topic, message, 1_700_000_000_000, room=True)
+
+    def send(self, device, kind, message):
+        with self.metadata.writing() as connection:
+            self.intake.apply(
+                connection, topics.build(device, kind), codec.encode(message), 1000, room=True
+            )
+
+
+@pytest.fixture
+def new_shelf() -> Iterator[Callable[[Path], Shelf]]:
+    """Makes empty stores; each is closed at the end."""
+    made: list[Shelf] = []
+
+    def make(folder: Path) -> Shelf:
+        made.append(Shelf(folder))
+        return made[-1]
+
+    yield make
+    for shelf in made:
+        shelf.metadata.close()
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory, picture, describe):
+    """12 stored samples of two devices, one duplicate, one wanted; some without a place."""
+    shelf = Shelf(tmp_path_factory.mktemp("shelf"))
+    labels = ("forest", "river", "beach")
+    for number in range(12):
+        payload = picture(number, size=32)
+        label = labels[number % 3]
+        strange = number % 2 == 0
+        place = m.Place(
+            longitude=8.0 + 0.001 * number, latitude=46.0 + 0.0005 * (number % 4), sigma_m=2.5
+        )
+        sample = describe(
+            payload,
+            sample_id=uuid.UUID(int=(number + 1) << 100).hex,
+            payload=payload,
+            sequence=20 - number,
+            survey="survey-a" if number < 8 else "survey <b> & c",
+            probabilities={label: 0.5 + 0.02 * number, "other": 0.2},
+            place=None if number == 11 else place,
+            value=number / 20,
+            reasons=(
+                m.Reason(code="score:entropy", numbers={"p_value": 0.009, "quantile": 0.98})
+                if strange
+                else m.Reason(code="audit", numbers={"share": 0.02}),
+            ),
+            scores={"entropy": 1.92, "max_logit": -4.0},
+            p_values={"entropy": 0.009, "max_logit": 0.4},
+            findings=(m.Finding(rule="flicker", state="flag", evidence={"excess": 0.25}),),
+            inclusion_probability=None if strange else 0.02,
+        )
+        shelf.offer("drone-1" if number < 6 else "drone-2", sample)
+    twin = picture(0, size=32)
+    shelf.offer("drone-2", describe(twin, sample_id="e" * 32, value=0.9))
+    shelf.offer("drone-2", describe(picture(99), sample_id="d" * 32, value=0.95))
+    yield shelf
+    shelf.metadata.close()

@@ -1,0 +1,121 @@
+"""Samples taken out: the exported folder and the commands."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from server_sync.cli import main
+from server_sync.curation import queries
+from server_sync.exports.folder import export_folder
+
+
+def found(shelf, **wanted):
+    with shelf.metadata.reading() as connection:
+        wanted = queries.Filter(**wanted)
+        result = queries.find(connection, wanted)
+        assert queries.count(connection, wanted) == len(result)
+        return result
+
+
+def test_export_writes_pictures_and_a_valid_index(shelf, tmp_path):
+    """13 pictures with their bytes, 12 with a point, one with a null geometry (RFC 7946)."""
+    with shelf.metadata.reading() as connection:
+        wanted = queries.Filter(outcome="pictures")
+        done = export_folder(queries.every(connection, wanted), shelf.blobs, tmp_path)
+        assert (done.samples, done.written, done.placed, done.missing) == (13, 13, 11, ())
+        index = (tmp_path / "index.geojson").read_bytes()
+        again = export_folder(queries.every(connection, wanted), shelf.blobs, tmp_path)
+    assert again.written == 0
+    assert (tmp_path / "index.geojson").read_bytes() == index
+    content = json.loads(index)
+    assert content["type"] == "FeatureCollection"
+    for feature in content["features"]:
+        properties = feature["properties"]
+        data = (tmp_path / properties["file"]).read_bytes()
+        assert data == shelf.blobs.get(properties["sha256"])
+        if feature["geometry"] is not None:
+            longitude, latitude = feature["geometry"]["coordinates"]
+            assert 8.0 <= longitude < 8.1
+            assert 46.0 <= latitude < 46.1
+    names = {path.name for path in (tmp_path / "images").iterdir()}
+    assert names == {feature["properties"]["file"][7:] for feature in content["features"]}
+
+
+def test_export_tells_devices_with_the_same_id_apart(tmp_path, picture, describe, new_shelf):
+    """Two devices that drew the same uuid give two files; a lost blob is named, not hidden."""
+    shelf = new_shelf(tmp_path / "store")
+    for number, device in enumerate(("drone-1", "drone-2", "drone-3")):
+        payload = picture(number)
+        shelf.offer(device, describe(payload, sample_id="a" * 32, payload=payload))
+    lost = found(shelf, device="drone-3")[0].payload_sha256
+    (tmp_path / "store" / "blobs" / lost[:2] / lost[2:]).unlink()
+    with shelf.metadata.reading() as connection:
+        done = export_folder(
+            queries.every(connection, queries.Filter()), shelf.blobs, tmp_path / "out"
+        )
+    assert {path.name for path in (tmp_path / "out" / "images").iterdir()} == {
+        f"{'a' * 32}.png",
+        f"{'a' * 32}-drone-2.png",
+    }
+    assert done.missing == (f"drone-3/{'a' * 32}",)
+
+
+def run(*arguments, code=0):
+    done = subprocess.run(
+        [sys.executable, "-m", "server_sync", *map(str, arguments)],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+def test_commands_list_show_and_export(shelf, tmp_path):
+    """The real program on the store: JSON out, filters in, a prefix finds its sample."""
+    data = ("--data", shelf.folder)
+    listed = json.loads(run("samples", "list", "--class", "river", "--json", *data).stdout)
+    assert {each["class"] for each in listed} == {"river"}
+    assert len(listed) == 4
+    prefix = listed[0]["sample"][:10]
+    shown = json.loads(run("samples", "show", prefix, "--json", *data).stdout)
+    assert shown == listed[0]
+    assert "Why" not in run("samples", "show", prefix, *data).stderr
+    out = tmp_path / "out"
+    done = json.loads(run("samples", "export", out, "--class", "river", "--json", *data).stdout)
+    assert done["samples"] == 4
+    assert len(list((out / "images").iterdir())) == 4
+    assert "4 of 4 samples" in run("samples", "list", "--class", "river", *data).stdout
+    status = json.loads(run("status", "--json", *data).stdout)
+    assert status["outcomes"] == {"stored": 12, "duplicate": 1, "wanted": 1}
+
+
+@pytest.fixture
+def complaint(monkeypatch, capsys):
+    """Runs a command in this process; gives what it says on stderr, its exit code checked."""
+
+    def ask(*arguments, code):
+        monkeypatch.setattr(sys, "argv", ["server-sync", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == code
+        return capsys.readouterr().err
+
+    return ask
+
+
+def test_commands_say_what_is_wrong(shelf, tmp_path, complaint):
+    """Wrong flags end with 2, a missing store or sample with 3, each with a hint."""
+    data = ("--data", shelf.folder)
+    assert "give one of" in complaint("samples", "list", "--outcome", "x", *data, code=2)
+    assert "no sample" in complaint("samples", "show", "ffff", *data, code=3)
+    assert "several" in complaint("samples", "show", "0", *data, code=2)
+    assert "no such file" in complaint("samples", "list", "--data", tmp_path, code=3)
+    wrong = ("serve", "--data", tmp_path, "--embedded-broker", "0.0.0.0:0")
+    assert "mosquitto" in complaint(*wrong, code=3)
+    both = ("--broker", "localhost:1", "--embedded-broker", "localhost:0")
+    assert "exclude" in complaint("serve", "--data", tmp_path, *both, code=2)
+    assert "HOST:PORT" in complaint("serve", "--data", tmp_path, "--web", "nowhere", code=2)
