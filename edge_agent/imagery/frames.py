@@ -13,16 +13,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from PIL import Image
-
 from edge_agent.domain import Clock, Frame, Tile
 from edge_agent.imagery.cutting import cut
 from edge_agent.imagery.errors import FrameError, FrameFault
-from edge_agent.imagery.exif import PhotoFacts, read_facts
+from edge_agent.imagery.exif import PhotoFacts
 from edge_agent.imagery.files import FrameFile, find_frame_files
 from edge_agent.imagery.flat_ground import photo_georeference
 from edge_agent.imagery.georeference import Georeference, Nowhere
-from edge_agent.imagery.photo import Photo
+from edge_agent.imagery.photo import Photo, header_facts
 from edge_agent.imagery.raster import Raster
 from edge_agent.imagery.settings import ImagerySettings
 from edge_agent.imagery.source import Source
@@ -129,7 +127,7 @@ def _open_raster(file: FrameFile, plan: TilePlan, driver: str) -> Iterator[OpenF
     cache_bytes = settings.block_cache_mib * 2**20
     with Raster(file.path, driver, cache_bytes, settings.raster_sigma_m) as raster:
         shape = (raster.height, raster.width)
-        facts = _facts(file)
+        facts = header_facts(file.path)
         georeference, notes = raster.georeference, raster.notes
         if raster.crs is None and isinstance(georeference, Nowhere):
             # A camera's TIFF: it may say by EXIF what a map would say by its reference system.
@@ -193,12 +191,3 @@ def _raster_driver(file: FrameFile) -> str | None:
     if head.startswith(_TIFF):
         return "GTiff"
     return "PNG" if head.startswith(_PNG) and head[_PNG_BIT_DEPTH:] == b"\x10" else None
-
-
-def _facts(file: FrameFile) -> PhotoFacts:
-    """EXIF of a raster, nothing if Pillow cannot read its header: GDAL could, and that counts."""
-    try:
-        with Image.open(file.path, formats=("TIFF", "PNG")) as image:
-            return read_facts(image)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
-        return PhotoFacts()

@@ -32,9 +32,14 @@ _TURNS: Final = {
 """EXIF orientation -> what brings the picture upright."""
 
 
+_BROKEN: Final = (
+    OSError, ValueError, SyntaxError, EOFError, IndexError, struct.error, zlib.error,
+)  # fmt: skip
+"""Pillow's ways to say that a file is broken."""
+
+
 @contextmanager
 def _as_frame_error() -> Iterator[None]:
-    """Pillow's ways to say that a file is broken."""
     try:
         yield
     except UnidentifiedImageError as error:
@@ -104,6 +109,17 @@ class Photo:
             return Block(pixels, None)
         valid = pixels[..., 3] > 0
         return Block(pixels[..., :3] * valid[..., None], None if valid.all() else valid)
+
+
+def header_facts(path: Path) -> PhotoFacts:
+    """EXIF of a raster; nothing where Pillow cannot read its header, as long as GDAL can."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Image.open(path, formats=("TIFF", "PNG")) as image:
+                return read_facts(image)
+        except (*_BROKEN, Image.DecompressionBombError):
+            return PhotoFacts()
 
 
 def _in_plain_mode(image: Image.Image) -> Image.Image:
