@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_agent.records.errors import RecordsError, RecordsUnavailable, corrupt, named
-from edge_agent.records.migrations import migrate, schema_files
+from edge_agent.records.migrations import migrate, refuse_others, schema_files
 from operations.errors import Problem
 
 BUSY_S: Final = 30.0
@@ -55,6 +55,7 @@ def connect(file: Path, *, max_bytes: int, check: bool, thorough: bool) -> sqlit
     while True:
         connection = _raw(str(file), uri=False)
         try:
+            refuse_others(connection, file)
             _set_up(connection, max_bytes)
             if check:
                 _check(connection, file, "integrity_check" if thorough else "quick_check")
@@ -86,10 +87,16 @@ def connect_readonly(file: Path) -> sqlite3.Connection:
         address += "&immutable=1"
     try:
         connection = _raw(address, uri=True)
-        connection.execute("PRAGMA query_only = ON")
-        _refuse_version(connection, file)
     except sqlite3.Error as error:
         raise named(error, file) or corrupt(file, str(error)) from error
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        _refuse_version(connection, file)
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise named(error, file) or corrupt(file, str(error)) from error
+        raise
     return connection
 
 
@@ -98,7 +105,6 @@ def _refuse_version(connection: sqlite3.Connection, file: Path) -> None:
     newest = schema_files()[-1][0]
     if found == newest:
         return
-    connection.close()
     if found == 0:
         problem = Problem("it is empty, or another program's", "run edge-agent filter first")
     elif found < newest:
@@ -110,14 +116,14 @@ def _refuse_version(connection: sqlite3.Connection, file: Path) -> None:
 
 def _raw(address: str, *, uri: bool) -> sqlite3.Connection:
     # Transactions are ours: the module's own BEGIN comes too late, at the first write.
-    connection = sqlite3.connect(address, timeout=BUSY_S, isolation_level=None, uri=uri)
-    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-    return connection
+    return sqlite3.connect(address, timeout=BUSY_S, isolation_level=None, uri=uri)
 
 
 def _set_up(connection: sqlite3.Connection, max_bytes: int) -> None:
-    # Before the first page is written, else it takes a VACUUM of the whole file.
-    connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    if connection.execute("PRAGMA page_count").fetchone()[0] == 0:
+        # Before the first page is written, else it takes a VACUUM of the whole file.
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")

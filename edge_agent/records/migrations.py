@@ -28,17 +28,46 @@ def schema_files() -> list[tuple[int, str]]:
     return sorted(found)
 
 
+def refuse_others(connection: sqlite3.Connection, path: Path) -> None:
+    """Look before anything is changed: is the file ours to write in?
+
+    Raises:
+        RecordsError: another program's database, or one of a newer version.
+        RecordsCorrupt: our tables under a header that is not ours.
+        sqlite3.Error: as SQLite reports it.
+    """
+    newest = schema_files()[-1][0]
+    identity = int(connection.execute("PRAGMA application_id").fetchone()[0])
+    version = _version(connection)
+    tables = _tables(connection)
+    if identity != APPLICATION_ID and tables >= TABLES:
+        raise corrupt(path, "its header is damaged")
+    if identity != APPLICATION_ID and (identity or version or tables):
+        raise RecordsError(
+            f"{path} is a database of another program",
+            [Problem("it is left as it is", "name another file: --database FILE")],
+        )
+    if version > newest:
+        raise RecordsError(
+            f"{path} was written by a newer version of tilesift",
+            [
+                Problem(
+                    f"its schema is version {version}, this version knows up to {newest}",
+                    "install the newer version again; the file is left as it is",
+                )
+            ],
+        )
+
+
 def migrate(connection: sqlite3.Connection, path: Path) -> int:
     """Bring the schema up to date; the number of migrations applied.
 
     Raises:
-        RecordsError: another program's database, or one of a newer version.
         RecordsCorrupt: tables are missing.
         sqlite3.Error: as SQLite reports it.
     """
     files = schema_files()
     newest = files[-1][0]
-    _refuse_foreign(connection, path, newest)
     applied = 0
     if _version(connection) < newest:
         for version, sql in files:
@@ -75,29 +104,6 @@ def statements(sql: str) -> Iterator[str]:
         if sqlite3.complete_statement(gathered):
             yield gathered
             gathered = ""
-
-
-def _refuse_foreign(connection: sqlite3.Connection, path: Path, newest: int) -> None:
-    identity = int(connection.execute("PRAGMA application_id").fetchone()[0])
-    version = _version(connection)
-    tables = _tables(connection)
-    if identity != APPLICATION_ID and tables >= TABLES:
-        raise corrupt(path, "its header is damaged")
-    if identity != APPLICATION_ID and (identity or version or tables):
-        raise RecordsError(
-            f"{path} is a database of another program",
-            [Problem("it is left as it is", "name another file: --database FILE")],
-        )
-    if version > newest:
-        raise RecordsError(
-            f"{path} was written by a newer version of tilesift",
-            [
-                Problem(
-                    f"its schema is version {version}, this version knows up to {newest}",
-                    "install the newer version again; the file is left as it is",
-                )
-            ],
-        )
 
 
 def _version(connection: sqlite3.Connection) -> int:
