@@ -75,7 +75,8 @@ def _novelty(unseen: Figures) -> list[str]:
     return lines
 
 
-def _make(model: Figures, training: Figures, split: Figures) -> list[str]:
+def _make(metrics: Figures) -> list[str]:
+    model, training, split = metrics["model"], metrics["training"], metrics["split"]
     config = training["config"]
     shape, times = config["shape"], model["milliseconds_per_tile"]
     network = (
@@ -89,7 +90,7 @@ def _make(model: Figures, training: Figures, split: Figures) -> list[str]:
     )
     speed = (
         f"{times['batch_1']:.1f} ms per tile one by one, {times['batch_16']:.1f} ms in batches of "
-        "16: median, one thread, on the machine that trained it."
+        "16: fastest of many runs, one thread, on the machine that trained it."
     )
     parts = (
         f"Parts: {split['train']} train, {split['calibration']} calibration, {split['test']} test; "
@@ -99,9 +100,14 @@ def _make(model: Figures, training: Figures, split: Figures) -> list[str]:
     recipe = (
         f"{config['epochs']} epochs, batch {config['batch']}, AdamW, peak rate "
         f"{config['learning_rate']}, cosine; CutMix, mixup, label smoothing, turns, mirrors, "
-        f"crops, colour; averaged weights; seed {config['seed']}; torch {training['torch']}."
+        f"crops, colour; averaged weights; seed {config['seed']}; torch {training['torch']}; "
+        f"{training['seconds'] / 60:.0f} minutes on {config['threads']} threads."
     )
-    held = "`calibration.npz` holds what the model says of the calibration part."
+    held = (
+        "`calibration.npz` holds what the model says of the calibration part. Nothing was trained "
+        "on that part, but its accuracy was watched when the recipe was chosen: "
+        f"{_percent(metrics['calibration']['accuracy'])}."
+    )
     return ["", "## How it was made", "", *_list([network, size, speed, parts, recipe, held])]
 
 
@@ -127,7 +133,7 @@ def model_card(spec: BundleSpec, labels: Sequence[str], metrics: Figures) -> str
     ]
     if "unseen" in metrics:
         lines += _novelty(metrics["unseen"])
-    lines += _make(metrics["model"], metrics["training"], metrics["split"])
+    lines += _make(metrics)
     lines += ["", "Again, from the repository root:", "", "```sh", spec.command, "```"]
     lines += ["", "## Data and licence", "", *_list(spec.data_notes)]
     lines += ["", f"Licence: {spec.licence}"]

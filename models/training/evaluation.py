@@ -51,8 +51,8 @@ def predict(model: Path, images: Pixels, spec: InputSpec, batch: int = 32) -> tu
     return np.concatenate(logits), np.concatenate(embeddings)
 
 
-def milliseconds_per_tile(model: Path, side: int, batch: int, repeats: int = 60) -> float:
-    """Median over repeats, one thread, random pixels."""
+def milliseconds_per_tile(model: Path, side: int, batch: int, repeats: int = 100) -> float:
+    """Fastest of the repeats, one thread, random pixels: what other work slows is not the model."""
     session = open_session(model)
     given = np.random.default_rng(0).standard_normal((batch, 3, side, side)).astype(np.float32)
     times = []
@@ -60,4 +60,4 @@ def milliseconds_per_tile(model: Path, side: int, batch: int, repeats: int = 60)
         started = time.perf_counter()
         session.run(None, {"image": given})
         times.append(time.perf_counter() - started)
-    return float(np.median(times)) / batch * 1e3
+    return min(times) / batch * 1e3

@@ -6,7 +6,7 @@ import copy
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -49,6 +49,7 @@ class Fitted:
     network: SceneNetwork
     mean: list[float]
     scale: list[float]
+    seconds: float = 0.0  # what the training took
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """(N, 3, H, W) in 0..255 -> network input."""
@@ -181,10 +182,11 @@ def fit(
         line = f"epoch {epoch}/{config.epochs} loss {loss:.3f}"
         if watch is not None:
             line += f" watched accuracy {accuracy(loop.fitted, watch, config.side):.4f}"
-        report(f"{line} {time.monotonic() - started:.0f} s")
+        seconds = time.monotonic() - started
+        report(f"{line} {seconds:.0f} s")
         if checkpoint is not None:
-            save(loop.fitted, checkpoint)
-    return loop.fitted
+            save(replace(loop.fitted, seconds=seconds), checkpoint)
+    return replace(loop.fitted, seconds=time.monotonic() - started)
 
 
 def accuracy(fitted: Fitted, tiles: Tiles, side: int) -> float:
@@ -202,6 +204,7 @@ def save(fitted: Fitted, path: Path) -> None:
         "weights": fitted.network.state_dict(),
         "mean": fitted.mean,
         "scale": fitted.scale,
+        "seconds": fitted.seconds,
     }
     torch.save(state, part)
     part.replace(path)
@@ -212,4 +215,4 @@ def load(path: Path, classes: int, config: TrainingConfig) -> Fitted:
     state = torch.load(path, weights_only=True)
     network = SceneNetwork(classes, config.shape, config.dropout)
     network.load_state_dict(state["weights"])
-    return Fitted(network.eval(), state["mean"], state["scale"])
+    return Fitted(network.eval(), state["mean"], state["scale"], state["seconds"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,13 +43,11 @@ def train_bundle(
     export instead of training. Raises ExportError when the ONNX file disagrees with the network.
     """
     split = split_by_group(tiles.labels, tiles.groups, config.split_seed)
-    started = time.monotonic()
     if weights is not None:
         fitted = load(weights, len(tiles.label_names), config)
     else:
         watch = tiles.take(split.calibration)
         fitted = fit(tiles.take(split.train), config, report, checkpoint, watch)
-    seconds = time.monotonic() - started
     out.mkdir(parents=True, exist_ok=True)
     export_onnx(fitted, config.side, out / "model.onnx")
     given = InputSpec(config.side, tuple(fitted.mean), tuple(fitted.scale))
@@ -62,7 +59,7 @@ def train_bundle(
         "model": _describe(out / "model.onnx", fitted, config.side),
         "training": {
             "config": dataclasses.asdict(config),
-            "seconds": None if weights is not None else round(seconds),
+            "seconds": round(fitted.seconds),
             "torch": str(torch.__version__),
         },
     }
@@ -92,8 +89,10 @@ def _measure(
     logits, bank = predict(model, calibration.images, given)
     writer.write_calibration(out, logits, bank, calibration.labels, head)
     test_logits, test_features = predict(model, test.images, given)
+    names = tiles.label_names
     figures: dict[str, Any] = {
-        "test": accuracy_figures(test_logits, test.labels, tiles.label_names)
+        "test": accuracy_figures(test_logits, test.labels, names),
+        "calibration": accuracy_figures(logits, calibration.labels, names),
     }
     if unseen:
         found = {
