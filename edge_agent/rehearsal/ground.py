@@ -152,9 +152,10 @@ class _Block:
         self._classes[alpha > 0.5] = kind
 
     def _yard(self, farm: Farm) -> None:
-        far = np.hypot(self._rows - farm.row, self._columns - farm.column)
-        if far.min() > farm.radius * 1.4:
+        rows, columns = self._rows - farm.row, self._columns - farm.column
+        if max(np.abs(rows).min(), np.abs(columns).min()) > farm.radius * 1.7:
             return
+        far = np.hypot(rows, columns)
         edge = farm.radius * (1 + 0.1 * self._noise[32.0] + 0.05 * self._noise[96.0])
         alpha = np.clip((edge - far) / 8, 0, 1)
         self._lay(alpha, surfaces.sand(self._palette, self._noise), covers.SOIL)

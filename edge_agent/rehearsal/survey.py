@@ -65,22 +65,25 @@ def render_survey(
 ) -> Mapping[str, Any]:
     """Render into `out`; returns what survey.json holds.
 
-    The survey appears in `out` whole or not at all. With `force`, a survey that is there is
-    replaced; other files in the folder stay.
+    A new folder appears whole or not at all; in one that is there, survey.json comes last. With
+    `force`, a survey that is there is replaced; other files in the folder stay.
 
     Raises:
         OperatorError: `out` is no folder, is not empty (without `force`) or cannot be written.
     """
     _check(out, force)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
+        # A folder that is there stays the same folder: it may be a mount, or where the user is.
+        beside = out if out.is_dir() else out.parent
+        beside.mkdir(parents=True, exist_ok=True)
+        holder = Path(tempfile.mkdtemp(prefix=".rehearsal.", suffix=".part", dir=beside))
         try:
-            part.chmod(0o755)
+            part = holder / "survey"
+            part.mkdir()
             summary = _render(order, part, progress)
             _move(part, out)
         finally:
-            shutil.rmtree(part, ignore_errors=True)
+            shutil.rmtree(holder, ignore_errors=True)
     except OSError as error:
         hint = "is there space, and may you write there?"
         raise OperatorError(
@@ -97,6 +100,11 @@ def _check(out: Path, force: bool) -> None:
             f"{out} is not empty",
             "name a new folder, or add --force to replace the survey in it",
         )
+    elif not (out / SUMMARY).exists() and any((out / name).exists() for name in _CONTENTS):
+        problem = Problem(
+            f"{out} holds {FRAMES}, {MOSAIC} or {TRUTH}, but no {SUMMARY}: is it a survey at all?",
+            "name another folder, or clear this one yourself",
+        )
     else:
         return
     raise OperatorError("the survey was not rendered", [problem])
@@ -104,8 +112,6 @@ def _check(out: Path, force: bool) -> None:
 
 def _move(part: Path, out: Path) -> None:
     """Put the finished survey in place."""
-    if out.is_dir() and not any(out.iterdir()):
-        out.rmdir()
     if not out.exists():
         part.rename(out)
         return

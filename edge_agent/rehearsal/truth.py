@@ -33,10 +33,13 @@ class Labels:
 def _counts(values: Classes, kinds: int) -> npt.NDArray[np.int64]:
     """(rows, columns, kinds) pixels of each value in each tile."""
     rows, columns = values.shape[0] // TILE_PX, values.shape[1] // TILE_PX
-    tile = np.arange(rows)[:, None] * columns + np.arange(columns)[None, :]
-    offset = (tile * kinds).astype(np.int32).repeat(TILE_PX, axis=0).repeat(TILE_PX, axis=1)
-    counted = np.bincount((offset + values).ravel(), minlength=rows * columns * kinds)
-    return counted.reshape(rows, columns, kinds)
+    offset = (np.arange(columns) * kinds).repeat(TILE_PX)
+    counted = np.empty((rows, columns, kinds), dtype=np.int64)
+    for row in range(rows):
+        strip = offset + values[row * TILE_PX : (row + 1) * TILE_PX]
+        found = np.bincount(strip.ravel(), minlength=columns * kinds)
+        counted[row] = found.reshape(columns, kinds)
+    return counted
 
 
 def label_tiles(

@@ -108,6 +108,15 @@ def test_refuses_a_file(tmp_path: Path) -> None:
     assert (tmp_path / "out").read_text() == "mine"
 
 
+def test_force_spares_frames_of_others(tmp_path: Path) -> None:
+    """Force does not delete a folder of frames that no survey.json tells of."""
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "frames" / "DJI_0001.JPG").write_text("a real flight")
+    with pytest.raises(OperatorError, match="no survey.json"):
+        render(tmp_path, force=True)
+    assert (tmp_path / "frames" / "DJI_0001.JPG").read_text() == "a real flight"
+
+
 def test_force_replaces_the_survey_only(tmp_path: Path) -> None:
     """Force puts the new survey where the old one was and leaves what else is there."""
     out, fresh = tmp_path / "out", tmp_path / "fresh"
@@ -118,6 +127,21 @@ def test_force_replaces_the_survey_only(tmp_path: Path) -> None:
     render(fresh, 6)
     assert digests(out) == digests(fresh) | {"notes.txt": hashlib.sha256(b"mine").hexdigest()}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fresh", "out"]
+
+
+def test_an_empty_folder_stays_the_same_folder(tmp_path: Path) -> None:
+    """A survey is put into an empty folder, not in its place: it may be mounted there."""
+    out = tmp_path / "out"
+    out.mkdir(mode=0o700)
+    before = out.stat()
+    render(out)
+    assert (out.stat().st_ino, out.stat().st_mode) == (before.st_ino, before.st_mode)
+    assert sorted(path.name for path in out.iterdir()) == [
+        "frames",
+        "orthomosaic.tif",
+        "survey.json",
+        "truth.csv",
+    ]
 
 
 def test_a_failure_leaves_nothing(tmp_path: Path) -> None:
