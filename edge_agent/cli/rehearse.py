@@ -18,31 +18,37 @@ from edge_agent.cli.options import JsonOption
 from edge_agent.rehearsal.survey import LEAST_TILES, MOST_TILES, SEEDS, SurveyOrder, render_survey
 
 
+OutArgument = Annotated[Path, typer.Argument(help="Folder to write, new or empty.", metavar="OUT")]
+SeedOption = Annotated[
+    int, typer.Option(min=0, max=SEEDS - 1, help="The same seed renders the same survey.")
+]
+TilesOption = Annotated[
+    int,
+    typer.Option(
+        min=LEAST_TILES,
+        max=MOST_TILES,
+        help="About how many tiles of 128 px, frames and orthomosaic together. "
+        "Whole frames are flown; the nearest number they give is taken.",
+    ),
+]
+NovelOption = Annotated[
+    float, typer.Option(min=0.0, max=0.2, help="About which share of tiles shows something novel.")
+]
+RareOption = Annotated[
+    float, typer.Option(min=0.0, max=0.2, help="About which share of tiles is of the rare class.")
+]
+ForceOption = Annotated[
+    bool, typer.Option("--force", help="Replace a survey that is there; other files stay.")
+]
+
+
 def rehearse(
-    out: Annotated[Path, typer.Argument(help="Folder to write, new or empty.", metavar="OUT")],
-    seed: Annotated[
-        int, typer.Option(min=0, max=SEEDS - 1, help="The same seed renders the same survey.")
-    ] = 1,
-    tiles: Annotated[
-        int,
-        typer.Option(
-            min=LEAST_TILES,
-            max=MOST_TILES,
-            help="About how many tiles of 128 px, frames and orthomosaic together. "
-            "Whole frames are flown; the nearest number they give is taken.",
-        ),
-    ] = 3000,
-    novel_share: Annotated[
-        float,
-        typer.Option(min=0.0, max=0.2, help="About which share of tiles shows something novel."),
-    ] = 0.02,
-    rare_share: Annotated[
-        float,
-        typer.Option(min=0.0, max=0.2, help="About which share of tiles is of the rare class."),
-    ] = 0.012,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace a survey that is there; other files stay.")
-    ] = False,
+    out: OutArgument,
+    seed: SeedOption = 1,
+    tiles: TilesOption = 3000,
+    novel_share: NovelOption = 0.02,
+    rare_share: RareOption = 0.012,
+    force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Render a survey of procedural ground with known truth.

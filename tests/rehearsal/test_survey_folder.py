@@ -112,7 +112,7 @@ def test_force_spares_frames_of_others(tmp_path: Path) -> None:
     """Force does not delete a folder of frames that no survey.json tells of."""
     (tmp_path / "frames").mkdir()
     (tmp_path / "frames" / "DJI_0001.JPG").write_text("a real flight")
-    with pytest.raises(OperatorError, match="no survey.json"):
+    with pytest.raises(OperatorError, match=r"no survey\.json"):
         render(tmp_path, force=True)
     assert (tmp_path / "frames" / "DJI_0001.JPG").read_text() == "a real flight"
 
