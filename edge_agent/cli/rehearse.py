@@ -17,7 +17,6 @@ from rich.table import Table
 from edge_agent.cli.options import JsonOption
 from edge_agent.rehearsal.survey import LEAST_TILES, MOST_TILES, SEEDS, SurveyOrder, render_survey
 
-
 OutArgument = Annotated[Path, typer.Argument(help="Folder to write, new or empty.", metavar="OUT")]
 SeedOption = Annotated[
     int, typer.Option(min=0, max=SEEDS - 1, help="The same seed renders the same survey.")
