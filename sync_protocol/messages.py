@@ -16,7 +16,7 @@ CHUNK_MIN_DATA = 8 * 1024
 CHUNK_MAX_DATA = 64 * 1024
 PAYLOAD_MAX_BYTES = 16 * 1024 * 1024
 
-SampleId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}$")]
+SampleId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
 """A sample's uuid in lower-case hex; with the device id it is the key of a sample everywhere."""
 
 Sha256 = Annotated[bytes, Meta(min_length=32, max_length=32)]

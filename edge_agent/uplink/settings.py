@@ -12,7 +12,7 @@ from sync_protocol.messages import CHUNK_MAX_DATA, CHUNK_MIN_DATA
 class UplinkSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """The section `[uplink]` of `edge.toml`."""
 
-    device: Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$")] = ""
+    device: Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?\Z")] = ""
     """Device id, the common name of its certificate where there is one; empty: the host name."""
     window: Annotated[int, Meta(ge=1, le=8)] = 2
     """Chunks' worth of bytes on their way at once, not yet acknowledged by the broker."""

@@ -133,7 +133,7 @@ def test_settings_refuse_a_backoff_that_shrinks() -> None:
         msgspec.toml.decode("backoff_min_s = 5.0\nbackoff_max_s = 2.0", type=UplinkSettings)
 
 
-@pytest.mark.parametrize("name", ["two words", "a/b", "+", "-x", "x" * 65])
+@pytest.mark.parametrize("name", ["two words", "a/b", "+", "-x", "x" * 65, "x\\n"])
 def test_settings_refuse_a_device_id_that_is_no_topic_level(name: str) -> None:
     """A device id that could reach into another device's topics never leaves the settings."""
     with pytest.raises(msgspec.ValidationError, match="device"):
