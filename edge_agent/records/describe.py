@@ -29,6 +29,7 @@ MAX_BYTES: Final = 12 * 1024
 _NAME: Final = 128
 _TEXT: Final = 200
 _FRAME: Final = 1024
+_MOMENT: Final = 40
 _EVIDENCE: Final = 16
 _ROWS: Final = 32
 _EMBEDDING: Final = 4096
@@ -180,7 +181,10 @@ def _place(position: Position | None) -> m.Place | None:
 
 
 def _moment(captured_at: str | None) -> str | None:
-    return captured_at if captured_at is None or len(captured_at) <= 40 else None
+    if captured_at is None:
+        return None
+    clean = storable(captured_at)
+    return clean if len(clean) <= _MOMENT else None
 
 
 def _between(value: float | None, most: float) -> float | None:

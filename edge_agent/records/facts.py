@@ -62,9 +62,9 @@ def encode_facts(judged: Judged, intern: Intern) -> bytes:
     p_values = prediction.p_values if prediction is not None else {}
     return _encoder.encode(
         _Record(
-            score_names=intern(_JOIN.join(scores)),
+            score_names=intern(_joined(scores)),
             scores=_packed(scores.values()),
-            p_value_names=intern(_JOIN.join(p_values)),
+            p_value_names=intern(_joined(p_values)),
             p_values=_packed(p_values.values()),
             probabilities=_packed_shares(most_probable(judged)),
             findings=[
@@ -117,6 +117,10 @@ def most_probable(judged: Judged) -> list[tuple[int, float]]:
     return found
 
 
+def _joined(names: Iterable[str]) -> str:
+    return _JOIN.join(storable(name).replace(_JOIN, " ") for name in names)
+
+
 def _packed(numbers: Iterable[float]) -> bytes:
     with np.errstate(over="ignore"):  # beyond float32 is infinite, and as strange
         return np.fromiter(numbers, dtype=np.float64).astype("<f4").tobytes()
@@ -128,8 +132,7 @@ def _packed_shares(pairs: list[tuple[int, float]]) -> bytes:
 
 
 def _named(names: int, packed: bytes, word: Word) -> dict[str, float]:
-    joined = word(names)
-    keys = joined.split(_JOIN) if joined else []
+    keys = word(names).split(_JOIN) if packed else []
     return dict(zip(keys, np.frombuffer(packed, dtype="<f4").tolist(), strict=True))
 
 
