@@ -34,6 +34,10 @@ def facts_of(gps=None, detail=None, root=None, xmp=None, fmt="JPEG") -> PhotoFac
     exif.get_ifd(ExifTags.IFD.GPSInfo).update(gps or {})
     exif.get_ifd(ExifTags.IFD.Exif).update(detail or {})
     buffer = io.BytesIO()
+    if fmt == "TIFF":  # Pillow writes there only the directories of an EXIF block that it has read
+        Image.new("RGB", (20, 20)).save(buffer, "JPEG", exif=exif)
+        exif = Image.open(buffer).getexif()
+        buffer = io.BytesIO()
     more = {} if xmp is None else {"xmp": xmp}
     if xmp is not None and fmt == "PNG":
         more = {"pnginfo": PngImagePlugin.PngInfo()}
