@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -131,33 +132,19 @@ def _intake(
         min_free_bytes=settings.store.min_free_mb * 1_000_000,
         progress=sd_notify.Progress().made,
     )
-    failures: list[BaseException] = []
-
-    def guarded(run: object) -> None:
-        # A thread that dies must take the process down: half a service is worse than a restart.
+    with ThreadPoolExecutor(2, thread_name_prefix="intake") as threads:
+        works = [threads.submit(link.run), threads.submit(worker.run)]
+        for work in works:
+            # A thread that dies takes the process down: half a service is worse than a restart.
+            work.add_done_callback(lambda _: ended.set())
         try:
-            run()  # type: ignore[operator]
-        except BaseException as error:
-            failures.append(error)
-            raise
+            yield link
         finally:
-            ended.set()
-
-    threads = [
-        threading.Thread(target=guarded, args=(run,), name=name, daemon=True)
-        for name, run in (("link", link.run), ("ingest", worker.run))
-    ]
-    for thread in threads:
-        thread.start()
-    try:
-        yield link
-    finally:
-        worker.stop()
-        threads[1].join(_JOIN_S)
-        link.stop()
-        threads[0].join(_JOIN_S)
-    if failures:
-        raise failures[0]
+            worker.stop()
+            wait(works[1:], timeout=_JOIN_S)
+            link.stop()
+    for work in works:
+        work.result()
 
 
 @contextmanager

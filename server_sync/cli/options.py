@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
+from rich.console import Console
 from sqlalchemy import Connection
 
 from operations import settings_file
@@ -90,3 +91,8 @@ def address(text: str, option: str, *, free_port: bool) -> Address:
         hint = "give HOST:PORT" + (", port 0 for a free one" if free_port else "")
         raise SettingsError(f"{option}: {text!r} is no address", [Problem("not HOST:PORT", hint)])
     return Address(host, int(port))
+
+
+def wide_console() -> Console:
+    """Stdout for tables: as wide as the terminal, and never cut short in a pipe or a file."""
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 200)

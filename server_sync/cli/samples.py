@@ -14,7 +14,16 @@ from rich.table import Table
 from sqlalchemy import Connection
 
 from operations.errors import ExitCode, OperatorError, Problem, SettingsError
-from server_sync.cli.options import Config, Data, Json, Store, opened, print_json, settings_of
+from server_sync.cli.options import (
+    Config,
+    Data,
+    Json,
+    Store,
+    opened,
+    print_json,
+    settings_of,
+    wide_console,
+)
 from server_sync.curation import queries, words
 from server_sync.domain import Sample, State
 from server_sync.exports.folder import export_folder, properties
@@ -67,15 +76,20 @@ def list_samples(
     if as_json:
         print_json([properties(sample) for sample in found])
         return
+    console = wide_console()
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("sample", "device", "class", "prob.", "value", "why", "outcome", "survey"):
         table.add_column(
-            column, justify="right" if column in ("prob.", "value") else "left", overflow="fold"
+            column,
+            justify="right" if column in ("prob.", "value") else "left",
+            no_wrap=True,
+            overflow="ellipsis",
+            min_width=5 if column in ("prob.", "value") else 8,
         )
     for sample in found:
         probability = "" if sample.probability is None else words.percent(sample.probability)
         table.add_row(
-            sample.key.sample_id[:12],
+            sample.key.sample_id[:8],
             sample.key.device,
             sample.label or "-",
             probability,
@@ -84,7 +98,6 @@ def list_samples(
             str(sample.state),
             sample.survey,
         )
-    console = Console()
     console.print(table)
     console.print(f"{len(found)} of {total} samples", style="dim")
 

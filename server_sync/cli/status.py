@@ -5,10 +5,18 @@ from __future__ import annotations
 import dataclasses
 from datetime import UTC, datetime
 
-from rich.console import Console
 from rich.table import Table
 
-from server_sync.cli.options import Config, Data, Json, Store, opened, print_json, settings_of
+from server_sync.cli.options import (
+    Config,
+    Data,
+    Json,
+    Store,
+    opened,
+    print_json,
+    settings_of,
+    wide_console,
+)
 from server_sync.curation import summary, words
 
 
@@ -28,7 +36,7 @@ def status(
             }
         )
         return
-    console = Console(highlight=False)
+    console = wide_console()
     console.print(
         f"{totals.samples} samples, {totals.pictures} pictures "
         f"({words.byte_size(totals.picture_bytes)}), {totals.surveys} surveys"

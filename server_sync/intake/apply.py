@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
@@ -25,6 +26,8 @@ class Applied:
     device: str | None = None
     replies: list[decide.Reply] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    heard: bool = False
+    """Whether this is a sign of life of the device."""
 
 
 class Intake:
@@ -66,8 +69,23 @@ class Intake:
                 self._not_understood(step, parsed, payload, error)
         applied.counts["messages"] += 1
         applied.counts["message_bytes"] += len(payload)
-        counters.add(connection, applied.counts)
         return applied
+
+    def finish(self, connection: Connection, all_applied: Iterable[Applied], now_ms: int) -> None:
+        """End a batch: what its messages have in common, written once.
+
+        Last and in one order, because these rows are everybody's: a worker that held one of them
+        while it waits for a sample's row would bring another to a standstill.
+        """
+        counts: Counter[str] = Counter()
+        heard: set[str] = set()
+        for applied in all_applied:
+            counts.update(applied.counts)
+            if applied.heard and applied.device is not None:
+                heard.add(applied.device)
+        for device in sorted(heard):
+            devices.seen(connection, device, now_ms)
+        counters.add(connection, counts)
 
     def set_aside(
         self, connection: Connection, topic: str, payload: bytes, error: str, now_ms: int
@@ -102,7 +120,7 @@ class Intake:
             self._offered(step, salvaged.samples)
 
     def _offered(self, step: _Step, offered: tuple[m.SampleDescription, ...]) -> None:
-        devices.seen(step.connection, step.device, step.now_ms)
+        step.applied.heard = True
         step.applied.counts["offers"] += 1
         for sample in offered:
             self._offered_one(step, sample)
@@ -152,9 +170,9 @@ class Intake:
         step.applied.counts[f"chunks_{decision.cause}"] += 1
         if decision.reply is not None:
             step.applied.replies.append(decision.reply)
+        step.applied.heard = True
         if known is None:
             return
-        devices.seen(step.connection, step.device, step.now_ms)
         if decision.reject:
             self._end(step, key, State.REJECTED, decision.reject, decision.failures)
         elif decision.failures != known.failures:

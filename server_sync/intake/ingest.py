@@ -120,10 +120,12 @@ class Worker:
         room = self._has_room()
         now_ms = _now_ms()
         with self._metadata.writing() as connection:
-            return [
+            applied = [
                 self._intake.apply(connection, each.topic, each.payload, now_ms, room=room)
                 for each in batch
             ]
+            self._intake.finish(connection, applied, now_ms)
+        return applied
 
     def _answer(self, batch: list[Inbound], applied: list[Applied]) -> None:
         replies = (

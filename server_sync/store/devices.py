@@ -39,7 +39,7 @@ def presence(connection: Connection, device: str, message: m.Presence, now_ms: i
 
 def status(connection: Connection, device: str, message: m.Status, now_ms: int) -> None:
     """Keep the latest counters and rule states."""
-    seen(connection, device, now_ms)
+    seen(connection, device, now_ms)  # the status row refers to it
     values = {
         "status_ms": now_ms,
         "boot": message.boot,

@@ -118,4 +118,8 @@ def test_commands_say_what_is_wrong(shelf, tmp_path, complaint):
     assert "mosquitto" in complaint(*wrong, code=3)
     both = ("--broker", "localhost:1", "--embedded-broker", "localhost:0")
     assert "exclude" in complaint("serve", "--data", tmp_path, *both, code=2)
+    settings = tmp_path / "server.toml"
+    settings.write_text('[broker.tls]\nca = "/nowhere/ca.pem"\n')
+    tls = ("serve", "--data", tmp_path, "--config", settings, "--no-web")
+    assert "TLS files" in complaint(*tls, code=3)
     assert "HOST:PORT" in complaint("serve", "--data", tmp_path, "--web", "nowhere", code=2)
