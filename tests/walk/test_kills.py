@@ -113,13 +113,13 @@ def test_every_kept_sample_is_stored_exactly_once(
     server.stop()
 
     assert len(undisturbed) > 100
-    by_id = {sample["sample_id"]: sample for sample in samples}
+    by_id = {sample["sample"]: sample for sample in samples}
     assert len(by_id) == len(samples)
     assert set(by_id) == set(undisturbed)
-    pictures = {path.name.split(".")[0]: path for path in (store / "blobs").rglob("*.*")}
+    pictures = {path.parent.name + path.name: path for path in (store / "blobs").glob("*/*")}
     for sample_id, payload in undisturbed.items():
         digest = hashlib.sha256(payload).hexdigest()
         assert by_id[sample_id]["outcome"] in ("stored", "duplicate")
-        assert by_id[sample_id]["payload_sha256"] == digest
+        assert by_id[sample_id]["sha256"] == digest
         assert pictures[digest].read_bytes() == payload
     assert outbox_of(database) == {}
