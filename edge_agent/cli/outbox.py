@@ -118,7 +118,7 @@ def retry(
     """Send samples again that were set aside."""
     file, _ = database_file(config, database)
     with changing(file) as records:
-        done = outbox.retry(records, _chosen(records, samples, every, quarantined=True))
+        done = outbox.retry(records, _chosen(records, samples, every))
     typer.echo(f"{len(done)} will be sent again")
 
 
@@ -135,16 +135,14 @@ def drop(
     """Delete samples for good; the ledger keeps that they were dropped."""
     file, _ = database_file(config, database)
     with changing(file) as records:
-        chosen = _chosen(records, samples, every, quarantined=True)
+        chosen = _chosen(records, samples, every)
         if chosen and not yes:
             typer.confirm(f"Delete {len(chosen)} samples for good?", abort=True)
         done = outbox.drop(records, chosen)
     typer.echo(f"{len(done)} deleted")
 
 
-def _chosen(
-    records: Database, samples: list[str] | None, every: bool, *, quarantined: bool
-) -> list[str]:
+def _chosen(records: Database, samples: list[str] | None, every: bool) -> list[str]:
     """Full ids; every unknown name is reported at once."""
     if bool(samples) == every:
         raise UnknownName(
@@ -152,7 +150,7 @@ def _chosen(
             [Problem("give sample ids, or --all", "see: edge-agent outbox list")],
         )
     if every:
-        return outbox.sample_ids(records, quarantined=quarantined)
+        return outbox.sample_ids(records, quarantined=True)
     found: list[str] = []
     problems: list[Problem] = []
     for name in samples or []:

@@ -80,6 +80,7 @@ def _write(
         _advance_frame(connection, survey, step, changes, now)
     rotated = _keep_ledger_small(connection, survey, len(judged), caps, writer.cost, changes)
     writer.finish()
+    room.finish()
     changes.write(connection)
     evicted = (*room.evicted, *writer.refused)
     gone = {sample.sample_id for sample in evicted}

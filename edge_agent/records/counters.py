@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Final
 
@@ -51,11 +51,11 @@ class Changes:
     """Changes to counters, gathered through a transaction and written at its end."""
 
     def __init__(self) -> None:
-        self._by_scope: dict[int, Counter[str]] = {}
+        self._by_scope: defaultdict[int, Counter[str]] = defaultdict(Counter)
 
     def add(self, scope: int, name: str, amount: int = 1) -> None:
         """Note a change."""
-        self._by_scope.setdefault(scope, Counter())[name] += amount
+        self._by_scope[scope][name] += amount
 
     def moved(self, survey: int, before: str | None, after: str | None) -> None:
         """Note that a kept tile's delivery changed."""

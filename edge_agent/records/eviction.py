@@ -36,6 +36,7 @@ class Room:
         self._outbox_bytes = read_counter(connection, DEVICE, "outbox_bytes")
         row = connection.execute("SELECT bytes FROM survey WHERE id = ?", (survey_id,)).fetchone()
         self._survey_bytes = int(row[0])
+        self._admitted = 0
         self.evicted: list[SampleRef] = []
 
     def admit(self, size: int, priority: float) -> bool:
@@ -50,10 +51,14 @@ class Room:
         self._survey_bytes += size
         self._changes.add(DEVICE, "outbox_rows")
         self._changes.add(DEVICE, "outbox_bytes", size)
-        self._connection.execute(
-            "UPDATE survey SET bytes = bytes + ? WHERE id = ?", (size, self._survey_id)
-        )
+        self._admitted += size
         return True
+
+    def finish(self) -> None:
+        """Charge the survey for what was admitted."""
+        self._connection.execute(
+            "UPDATE survey SET bytes = bytes + ? WHERE id = ?", (self._admitted, self._survey_id)
+        )
 
     def shed(self, wanted: int) -> int:
         """Give up the least valuable samples until `wanted` bytes are free; how many bytes are
