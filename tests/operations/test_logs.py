@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from operations.errors import SettingsError
@@ -96,6 +96,7 @@ def test_stderr_sent_elsewhere_by_a_service_keeps_the_time() -> None:
     assert run("error", JOURNAL_STREAM="1:2")[0].startswith("20")
 
 
+@settings(deadline=None)
 @given(st.text(), st.dictionaries(st.sampled_from(["frame", "why"]), st.text()))
 def test_any_text_makes_one_printable_line(text: str, extra: dict[str, str]) -> None:
     """No message or value can break the line or carry a control character."""

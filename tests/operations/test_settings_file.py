@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from msgspec import Meta, Struct
 
@@ -234,6 +234,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
+@settings(deadline=None)
 @given(damaged())
 @example(b"audit = true\n[imagery]\noverlap = 1e999")
 def test_damage_raises_a_settings_error_or_nothing(data: bytes) -> None:
@@ -267,6 +268,7 @@ KEYS = st.sampled_from(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(KEYS, TOML_VALUES)
 def test_any_value_at_any_key_is_taken_or_refused_under_that_key(key: str, value: str) -> None:
     """Whatever TOML can say, each problem names a path that begins with the key that was set."""
