@@ -8,6 +8,8 @@ turn or a 12 % shift.
 
 from __future__ import annotations
 
+from functools import lru_cache
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -38,7 +40,7 @@ _BASIS: Final = _dct_rows()
 
 def perceptual_hash(pixels: Pixels) -> int | None:
     """The 64-bit pHash of (H, W, 3) pixels, H and W at least 32; None with too little texture."""
-    luma = _shrink(pixels) @ _LUMA
+    luma = _shrink(pixels)
     if float(luma.std()) < MIN_TEXTURE:
         return None
     spectrum = _BASIS @ luma @ _BASIS.T
@@ -49,11 +51,26 @@ def perceptual_hash(pixels: Pixels) -> int | None:
 
 
 def _shrink(pixels: Pixels) -> npt.NDArray[np.float32]:
-    """(32, 32, 3) block means; the blocks differ by a pixel where the side is no multiple of 32."""
+    """(32, 32) luma means over blocks that differ by a pixel where 32 does not divide the side.
+
+    Two products of matrices, an order faster than sums over slices.
+    """
     height, width = pixels.shape[:2]
-    rows = np.linspace(0, height, SIDE + 1).astype(np.intp)
-    columns = np.linspace(0, width, SIDE + 1).astype(np.intp)
-    sums = np.add.reduceat(pixels, rows[:-1], axis=0, dtype=np.uint32)
-    sums = np.add.reduceat(sums, columns[:-1], axis=1)
-    area = np.diff(rows)[:, None, None] * np.diff(columns)[None, :, None]
-    return np.asarray(sums / area, dtype=np.float32)
+    samples = pixels.reshape(height, width * 3).astype(np.float32)
+    return np.asarray(_means(height) @ (samples @ _luma_means(width)))
+
+
+@lru_cache(maxsize=8)
+def _means(side: int) -> npt.NDArray[np.float32]:
+    """(32, side): row i takes the mean over the i-th of 32 blocks."""
+    edges = np.linspace(0, side, SIDE + 1).astype(np.intp)
+    means = np.zeros((SIDE, side), dtype=np.float32)
+    for block, (start, end) in enumerate(pairwise(edges)):
+        means[block, start:end] = 1.0 / (end - start)
+    return means
+
+
+@lru_cache(maxsize=8)
+def _luma_means(side: int) -> npt.NDArray[np.float32]:
+    """(3 side, 32): interleaved RGB to block means of the luma."""
+    return np.ascontiguousarray(np.kron(_means(side), _LUMA).T)
