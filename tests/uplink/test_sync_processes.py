@@ -65,14 +65,12 @@ def accepts(port: int) -> bool:
 class Broker:
     """A broker process on one loopback port, to be killed and started again."""
 
-    def __init__(self, kind: str, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+    def __init__(self, kind: str, port: int, folder: Path, more: str = "") -> None:
+        self.port = port
         self.command = [sys.executable, "-c", EMBEDDED, str(self.port)]
         if kind == "mosquitto":
             config = folder / "mosquitto.conf"
-            config.write_text(f"listener {self.port} 127.0.0.1\nallow_anonymous true\n")
+            config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous true\n{more}")
             self.command = [str(shutil.which("mosquitto")), "-c", str(config)]
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -90,11 +88,11 @@ class Broker:
 
 
 @pytest.fixture(params=["embedded", pytest.param("mosquitto", marks=pytest.mark.mosquitto)])
-def broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Broker]:
+def broker(request: pytest.FixtureRequest, free_port: int, tmp_path: Path) -> Iterator[Broker]:
     """Not yet started."""
     if request.param == "mosquitto" and shutil.which("mosquitto") is None:
         pytest.skip("mosquitto is not on the PATH")
-    broker = Broker(request.param, tmp_path)
+    broker = Broker(request.param, free_port, tmp_path)
     yield broker
     broker.kill()
 
@@ -206,13 +204,22 @@ def _judged(number: int, payload: bytes) -> Judged:
 
 
 @pytest.fixture
-def sync(tmp_path: Path, broker: Broker, database: Path) -> Iterator[Callable[..., Any]]:
+def free_port() -> int:
+    """A port on which nobody listens, on loopback."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def sync(tmp_path: Path, free_port: int, database: Path) -> Iterator[Callable[..., Any]]:
     """Starts `edge-agent sync` with short waits; what is still running at the end is killed."""
     config = tmp_path / "edge.toml"
     config.write_text(
         f'[uplink]\ndevice = "{DEVICE}"\noffer_timeout_s = 1.0\nbackoff_min_s = 0.2\n'
         f"backoff_max_s = 0.5\nstatus_interval_s = 1.0\nchunk_bytes = 8192\n"
-        f"[broker]\nport = {broker.port}\n"
+        f"[broker]\nport = {free_port}\n"
     )
     running: list[subprocess.Popen[str]] = []
 
@@ -416,3 +423,53 @@ def test_wrong_flags_are_explained(sync: Any, flags: tuple[str, ...], hint: str)
     _, errors = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 2
     assert hint in errors
+
+
+def make_certificates(folder: Path) -> None:
+    """A certificate authority, and one certificate each for the broker and the device."""
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
+
+    new = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    openssl(*new, "-x509", "-days", "2", "-subj", "/CN=ca", "-keyout", "ca.key", "-out", "ca.pem")
+    for name, host in (("broker", "IP:127.0.0.1"), (DEVICE, f"DNS:{DEVICE}")):
+        openssl(*new, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
+        (folder / "extensions").write_text(f"subjectAltName={host}\n")
+        openssl(
+            *("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key"),
+            *("-CAcreateserial", "-days", "2", "-extfile", "extensions", "-out", f"{name}.pem"),
+        )
+
+
+@pytest.mark.mosquitto
+def test_certificates_are_used_both_ways(
+    sync: Any, database: Path, free_port: int, tmp_path: Path, pixels: Callable[[int, int], bytes]
+) -> None:
+    """By its certificate alone is the device let in; a broker nobody vouches for is refused."""
+    if shutil.which("mosquitto") is None or shutil.which("openssl") is None:
+        pytest.skip("mosquitto and openssl are not both on the PATH")
+    make_certificates(tmp_path)
+    (tmp_path / "acl").write_text(f"user {DEVICE}\ntopic readwrite tilesift/1/{DEVICE}/#\n")
+    broker = Broker(
+        "mosquitto",
+        free_port,
+        tmp_path,
+        f"cafile {tmp_path}/ca.pem\ncertfile {tmp_path}/broker.pem\nkeyfile {tmp_path}/broker.key\n"
+        f"require_certificate true\nuse_identity_as_username true\nacl_file {tmp_path}/acl\n"
+        "user root\n",
+    )
+    fill(database, [pixels(1, 100)])
+    config = tmp_path / "edge.toml"
+    plain = config.read_text()
+    pair = f'certificate = "{tmp_path}/{DEVICE}.pem"\nkey = "{tmp_path}/{DEVICE}.key"\n'
+    try:
+        broker.start()
+        config.write_text(f'{plain}[broker.tls]\nca = "{tmp_path}/ca.pem"\n{pair}')
+        assert finish(sync("--drain", "--timeout", "2"), code=4)["connections"] > 0
+        config.write_text(f'{plain}[broker.tls]\nca = "{tmp_path}/ca.pem"\n')
+        assert finish(sync("--drain", "--timeout", "2"), code=4)["connections"] == 0
+        config.write_text(f"{plain}[broker.tls]\n{pair}")
+        assert finish(sync("--drain", "--timeout", "2"), code=4)["connections"] == 0
+    finally:
+        broker.kill()
