@@ -51,7 +51,7 @@ class FlatGround:
 
 
 def photo_georeference(
-    facts: PhotoFacts, shape: tuple[int, int], gps_sigma_m: float
+    facts: PhotoFacts, shape: tuple[int, int], gps_sigma_m: float, *, trust_heading: bool = True
 ) -> tuple[Georeference, tuple[str, ...]]:
     """Georeference of a photo of `shape` (height, width) as shown, and what to know about it."""
     height, width = shape
@@ -59,10 +59,8 @@ def photo_georeference(
     gsd_m, notes = _nadir_gsd(facts, sensor_width)
     if facts.longitude is None or facts.latitude is None:
         return Nowhere(gsd_m), (*notes, "no GPS position: place unknown")
-    yaw = facts.yaw_degrees
-    if facts.orientation != 1 and yaw is not None:
-        # Which way the turned picture's upper edge points depends on the maker.
-        yaw = None
+    # Which way the upper edge of a picture turned by its orientation points depends on the maker.
+    yaw = facts.yaw_degrees if trust_heading and facts.orientation == 1 else None
     if yaw is None and gsd_m is not None:
         notes = (*notes, "heading unknown: tiles are placed at the frame's centre")
     sigma_m = facts.gps_sigma_m or gps_sigma_m

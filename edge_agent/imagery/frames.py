@@ -115,7 +115,7 @@ def _open_photo(file: FrameFile, plan: TilePlan) -> Iterator[OpenFrame]:
     settings = plan.settings
     with Photo(file.path, settings.max_photo_megapixels * 1_000_000) as photo:
         shape = (photo.height, photo.width)
-        georeference, notes = photo_georeference(photo.facts, shape, settings.gps_sigma_m)
+        georeference, notes = _placed(photo.facts, shape, settings)
         yield _opened(
             file, plan, photo, shape, georeference, photo.facts, None, (*photo.notes, *notes)
         )
@@ -131,12 +131,19 @@ def _open_raster(file: FrameFile, plan: TilePlan, driver: str) -> Iterator[OpenF
         georeference, notes = raster.georeference, raster.notes
         if raster.crs is None and isinstance(georeference, Nowhere):
             # A camera's TIFF: it may say by EXIF what a map would say by its reference system.
-            by_exif, exif_notes = photo_georeference(facts, shape, settings.gps_sigma_m)
+            by_exif, exif_notes = _placed(facts, shape, settings)
             if by_exif.gsd_m is not None or facts.longitude is not None:
                 georeference, notes = by_exif, (*notes, *exif_notes)
             if facts.orientation != 1:
                 notes = (*notes, f"orientation {facts.orientation} of a TIFF is not applied")
         yield _opened(file, plan, raster, shape, georeference, facts, raster.crs, notes)
+
+
+def _placed(
+    facts: PhotoFacts, shape: tuple[int, int], settings: ImagerySettings
+) -> tuple[Georeference, tuple[str, ...]]:
+    trusted = settings.photo_heading == "from-photo"
+    return photo_georeference(facts, shape, settings.gps_sigma_m, trust_heading=trusted)
 
 
 def _opened(

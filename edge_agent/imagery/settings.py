@@ -21,6 +21,10 @@ class ImagerySettings(Struct, frozen=True, forbid_unknown_fields=True):
     """How far off a GeoTIFF's georeference may be, 1 sigma in metres."""
     gps_sigma_m: Sigma = 5.0
     """How far off a photo's GPS position may be, where the photo does not say it itself."""
+    photo_heading: Literal["from-photo", "unknown"] = "from-photo"
+    """Some cameras that look straight down store every second flight line upside down and still
+    state the aircraft's heading: `unknown` then places all tiles of a photo at its centre, with
+    the uncertainty that this costs."""
     max_photo_megapixels: Annotated[int, Meta(ge=1, le=1000)] = 64
     """Larger JPEG, PNG and WebP files are refused: they are decoded whole, at 4 MB for each
     megapixel. GeoTIFFs are read piece by piece and may have any size."""

@@ -215,6 +215,15 @@ def test_upper_edge_points_where_the_camera_heads() -> None:
     assert EARTH.inv(10.0, 50.0, edge.longitude, edge.latitude)[0] == pytest.approx(30.0, abs=0.01)
 
 
+def test_heading_may_be_distrusted() -> None:
+    """The setting makes a stated heading as good as none."""
+    trusted, _ = photo_georeference(NADIR, (1125, 2000), 5.0)
+    distrusted, notes = photo_georeference(NADIR, (1125, 2000), 5.0, trust_heading=False)
+    assert trusted.locate(0, 0).longitude != 10.0
+    assert distrusted.locate(0, 0).longitude == 10.0
+    assert any("heading unknown" in note for note in notes)
+
+
 def test_without_heading_a_tile_may_lie_anywhere_in_the_frame() -> None:
     """The position is the frame's, the uncertainty grows by half its diagonal."""
     place, notes = photo_georeference(replaced(yaw_degrees=None), (1125, 2000), 5.0)
