@@ -27,7 +27,7 @@ from edge_agent.scoring.logits import logit_scores
 # `edge-agent rehearse` takes no seed from SEEDS up: what is shown there was never trained on.
 CALIBRATION_SEED = SEEDS + 900_000
 TEST_SEED = SEEDS + 950_000
-CALIBRATION_SURVEYS, TEST_SURVEYS = 6, 4
+CALIBRATION_SURVEYS, TEST_SURVEYS = 5, 3
 MOST_NODATA = 0.5
 
 
@@ -77,7 +77,7 @@ def calibrate_on_surveys(out: Path, given: InputSpec) -> dict[str, Any]:
         tile
         for number in range(CALIBRATION_SURVEYS)
         for tile in survey_tiles(
-            SurveyOrder(CALIBRATION_SEED + number, 1500, novel_share=0.0), 0.3, rng
+            SurveyOrder(CALIBRATION_SEED + number, 1500, novel_share=0.0), 0.35, rng
         )
         if not tile.repeated
     ]

@@ -41,7 +41,7 @@ AUGMENTATION = Augmentation(
 )
 CONFIG = TrainingConfig(
     side=TILE_PX,
-    epochs=20,
+    epochs=16,
     batch=48,
     learning_rate=3e-3,
     warmup_epochs=1,
@@ -113,8 +113,8 @@ def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Command line -> options."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="bundle folder to write")
-    parser.add_argument("--surveys", type=int, default=260, help="small surveys to draw tiles from")
-    parser.add_argument("--per-class", type=int, default=3, help="tiles of a class from each")
+    parser.add_argument("--surveys", type=int, default=190, help="small surveys to draw tiles from")
+    parser.add_argument("--per-class", type=int, default=4, help="tiles of a class from each")
     parser.add_argument("--epochs", type=int, default=CONFIG.epochs)
     parser.add_argument("--seed", type=int, default=CONFIG.seed, help="of the training")
     parser.add_argument("--threads", type=int, default=CONFIG.threads)

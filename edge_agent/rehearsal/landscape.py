@@ -15,7 +15,7 @@ from edge_agent.rehearsal.covers import PX, Classes, Plane
 
 CELL = 8
 """Side in pixels of the coarse cells in which the landscape is laid out."""
-_PARCEL_SIDE = 62 * PX
+_PARCEL_SIDE = 85 * PX
 _SHARES = {
     covers.GRASS: 0.34,
     covers.SOIL: 0.20,

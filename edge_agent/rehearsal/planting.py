@@ -95,7 +95,7 @@ def _scattered(rng: np.random.Generator, landscape: Landscape, kind: int) -> Poi
     elif kind == covers.BROADLEAF:
         points = _jittered(rng, landscape.shape, 24 * PX)
         cells = _cells(landscape, points)
-        chosen = rng.random(len(points)) < 0.3
+        chosen = rng.random(len(points)) < 0.2
     else:
         return np.empty((0, 2))
     chosen &= np.isin(landscape.kind[cells], open_land)

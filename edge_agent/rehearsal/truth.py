@@ -11,7 +11,7 @@ from edge_agent.rehearsal.covers import LABELS, RARE, TILE_PX, Classes
 
 RARE_SHARE = 0.25
 """A tile with at least this share of the rare class is of that class."""
-NOVEL_SHARE = 0.12
+NOVEL_SHARE = 0.20
 """A tile with at least this share of a novel thing is novel."""
 
 
