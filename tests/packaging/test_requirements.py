@@ -90,13 +90,12 @@ def test_whatever_a_package_imports_its_extra_declares(
 ) -> None:
     """No import relies on what another extra, or a dependency's dependency, happens to bring."""
     names = declared(project, EXTRAS.get(package)).keys() | OPTIONAL.get(package, set())
-    # The training scripts lie beside each other and import each other by bare name.
-    ours = OURS | {file.stem for file in (repository / package).glob("*.py")}
     undeclared = {
         f"{file.relative_to(repository)}: {module}"
         for module, file in imported(repository / package)
         if module not in sys.stdlib_module_names
-        and module not in ours
+        and module not in OURS
+        and not file.with_name(f"{module}.py").is_file()  # scripts import what lies beside them
         and canonicalize_name(DISTRIBUTIONS.get(module, module)) not in names
     }
     assert undeclared == set()
