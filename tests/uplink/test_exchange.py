@@ -376,9 +376,66 @@ def test_a_silent_base_is_probed_more_and_more_rarely(candidate: Make) -> None:
     assert all(count == 1 for _, count in probes)
     assert 10 <= len(probes) <= 25
     assert all(sample.attempts == 0 for sample in device.outbox.values())
-    actions = device.feed(receipt(39))
-    actions += device.later(1.0)
-    assert len(offered(actions)) > 20
+
+
+def test_the_first_word_after_a_silence_starts_all_again(candidate: Make) -> None:
+    """Samples that were probed for base in vain do not rest on when it is back."""
+    device = Device([candidate(number) for number in range(1, 21)])
+    device.feed(e.Connected())
+    for _ in range(600):
+        device.acknowledge()
+        device.later(1.0)
+    actions = device.feed(receipt(20))
+    device.acknowledge()
+    for number in range(1, 20):
+        if key(number) in device.outbox:
+            actions += device.feed(want(number, (0, 1)))
+    actions += device.later(2.0)
+    assert {*offered(actions), *(one for one, _, _ in sent(actions))} == set(device.outbox)
+
+
+def test_a_new_connection_forgets_the_silence(candidate: Make) -> None:
+    """Another broker, another chance: the first offer of a connection is a full one."""
+    device = Device([candidate(number) for number in range(1, 11)])
+    device.feed(e.Connected())
+    device.acknowledge()
+    for _ in range(40):
+        device.later(1.0)
+        device.acknowledge()
+    device.cut()
+    device.later(300.0)
+    assert len(offered(device.feed(e.Connected()))) == 10
+
+
+def test_late_acknowledgements_belong_to_what_they_were_for(candidate: Make) -> None:
+    """A sample put back and offered anew is not held up by the old chunks' acknowledgements."""
+    device = Device([candidate(1, 900_000), candidate(2, 8_000)], window=2, chunk_bytes=8192)
+    device.feed(e.Connected())
+    device.acknowledge()
+    device.feed(want(2, (0, 20_000)))
+    device.acknowledge()
+    assert len(sent(device.feed(want(1, (0, 900_000))))) == 2
+    device.later(16.0)  # base is silent about 2: 1 is put back, two of its chunks on their way
+    old = device.unacknowledged.pop()
+    actions = device.feed(e.PublishAcknowledged(device.unacknowledged.pop()))
+    assert offered(actions) == [key(1)]
+    device.feed(e.PublishAcknowledged(old))
+    device.acknowledge()
+    actions = []
+    for _ in range(120):
+        actions += device.later(1.0) + device.acknowledge()
+    assert key(1) in offered(actions)
+
+
+@pytest.mark.parametrize("size", [1, 24_575, 24_576, 24_577, 49_152, 49_153])
+def test_chunks_cover_the_payload(candidate: Make, size: int) -> None:
+    """Around every boundary the pieces follow each other and end with the last byte."""
+    device = Device([candidate(1, size)], chunk_bytes=24_576, window=8)
+    device.feed(e.Connected())
+    actions = device.feed(want(1, (0, size)))
+    ends = [0, *(end for _, _, end in sent(actions))]
+    assert [offset for _, offset, _ in sent(actions)] == ends[:-1]
+    assert ends[-1] == size
 
 
 def test_silence_holds_pixels_back(candidate: Make) -> None:
