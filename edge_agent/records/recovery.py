@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -11,6 +12,7 @@ from typing import Final
 from edge_agent.records.counters import DEVICE, write_counter
 from edge_agent.records.errors import RecordsCorrupt, RecordsUnavailable
 from edge_agent.records.events import write_event
+from edge_agent.records.salvage import UNREADABLE, salvage
 from operations.errors import Problem
 
 _BESIDE: Final = ("-wal", "-shm")
@@ -49,45 +51,53 @@ def set_aside(file: Path, error: RecordsCorrupt) -> Remains:
             [Problem(failure.strerror or str(failure), "move it away by hand")],
         ) from failure
     damage = "; ".join(problem.message for problem in error.problems) or error.summary
-    _logger.error("the database is damaged: %s; moved aside as %s", damage, target)
     return Remains(target, damage)
 
 
 def carry_over(connection: sqlite3.Connection, remains: Remains, file: Path, now: float) -> None:
-    """Start the new database with the old one's numbers, and say what happened."""
-    numbers = _numbers(remains.file, now)
-    connection.execute("BEGIN IMMEDIATE")
+    """Start the new database with the old one's numbers and samples, and say what happened."""
+    with closing(_look_into(remains.file)) as old:
+        numbers = _numbers(old, int(max(now, remains.file.stat().st_mtime, 1)))
+        connection.execute("BEGIN IMMEDIATE")
+        saved = _samples(old, connection)
     for name, value in numbers.items():
         write_counter(connection, DEVICE, name, value)
-    write_event(
-        connection,
-        "corrupt",
-        f"{file.name} was damaged ({remains.damage}); it is kept as {remains.file.name}",
-        now,
+    report = (
+        f"{file.name} was damaged ({remains.damage}); {saved} samples were saved, "
+        f"the rest is kept as {remains.file.name}"
     )
+    write_event(connection, "corrupt", report, now)
     connection.execute("COMMIT")
+    _logger.error("%s", report)
 
 
-def _numbers(old: Path, now: float) -> dict[str, int]:
-    """The old numbers where they can be read, else ones that are surely higher.
+def _look_into(old: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{old.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+
+
+def _samples(old: sqlite3.Connection, new: sqlite3.Connection) -> int:
+    """Samples that could be saved; where none can, the new database starts empty."""
+    new.execute("SAVEPOINT salvage")
+    try:
+        saved = salvage(old, new)
+    except UNREADABLE as error:
+        _logger.warning("nothing can be saved of the old database: %s", error)
+        new.execute("ROLLBACK TO salvage")
+        saved = 0
+    new.execute("RELEASE salvage")
+    return saved
+
+
+def _numbers(old: sqlite3.Connection, floor: int) -> dict[str, int]:
+    """The old numbers where they can be read, else `floor`, which is surely higher.
 
     Seconds since 1970 exceed any count of starts, and the old file's last change is a second
     opinion where the clock is wrong.
     """
-    floor = int(max(now, old.stat().st_mtime, 1))
-    numbers = dict.fromkeys(NUMBERS, floor)
     try:
-        connection = sqlite3.connect(f"{old.absolute().as_uri()}?mode=ro", uri=True)
-    except sqlite3.Error:
-        return numbers
-    try:
-        rows = connection.execute("SELECT name, value FROM counter WHERE scope = 0").fetchall()
+        rows = old.execute("SELECT name, value FROM counter WHERE scope = 0").fetchall()
     except sqlite3.Error as error:
         _logger.info("the old counters cannot be read: %s", error)
         rows = []
-    finally:
-        connection.close()
-    found = {name: value for name, value in rows if name in numbers and isinstance(value, int)}
-    if found:
-        numbers = dict.fromkeys(NUMBERS, 0) | found
-    return numbers
+    found = {name: value for name, value in rows if name in NUMBERS and isinstance(value, int)}
+    return (dict.fromkeys(NUMBERS, 0) | found) if found else dict.fromkeys(NUMBERS, floor)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
 
 import hypothesis.strategies as st
 from hypothesis import settings
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from edge_agent.records import outbox
 from edge_agent.records.database import Database
@@ -25,7 +26,9 @@ assert _spec.loader is not None
 build = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(build)
 
-OUTBOX, PER_SURVEY = 1000, 1500
+SIZES = (1, 100, 250, 400)
+LIMITS = ((1000, 1500), (5000, 700), (800, 0))
+"""Outbox and survey, 0 for none: one binds, the other, both."""
 SURVEYS = ("north", "south")
 
 
@@ -53,6 +56,7 @@ class Model:
 
     def __init__(self) -> None:
         self.samples: dict[str, Sample] = {}
+        self.caps = Caps(*LIMITS[0])
 
     def waiting(self) -> list[Sample]:
         return [s for s in self.samples.values() if s.waiting]
@@ -65,11 +69,15 @@ class Model:
         mine = [s for s in self.waiting() if s.survey == new.survey and not s.started]
         going: list[Sample] = []
         for candidates, used, cap in (
-            (mine, lambda: self.spent(new.survey) - sum(s.size for s in going), PER_SURVEY),
+            (
+                mine,
+                lambda: self.spent(new.survey) - sum(s.size for s in going),
+                self.caps.survey_max_bytes or math.inf,
+            ),
             (
                 self.waiting(),
                 lambda: sum(s.size for s in self.waiting() if s not in going),
-                OUTBOX,
+                self.caps.outbox_max_bytes,
             ),
         ):
             for worst in sorted(candidates, key=lambda s: s.key):
@@ -97,10 +105,14 @@ class Queue(RuleBasedStateMachine):
         self.model = Model()
         self.number = 0
 
+    @initialize(limits=st.sampled_from(LIMITS))
+    def limited(self, limits: tuple[int, int]) -> None:
+        self.model.caps = Caps(*limits)
+
     @rule(
         survey=st.sampled_from(SURVEYS),
         tiles=st.lists(
-            st.tuples(st.sampled_from([0.0, 0.2, 0.5, 0.9, 1.0]), st.integers(1, 600)), max_size=5
+            st.tuples(st.sampled_from([0.0, 0.2, 0.5, 0.9]), st.sampled_from(SIZES)), max_size=6
         ),
     )
     def batch(self, survey: str, tiles: list[tuple[float, int]]) -> None:
@@ -114,7 +126,7 @@ class Queue(RuleBasedStateMachine):
             self.surveys[survey],
             judged,
             name=survey,
-            caps=Caps(OUTBOX, PER_SURVEY),
+            caps=self.model.caps,
         )
         for reference in (*result.kept, *result.evicted):
             ids[reference.address] = reference.sample_id
@@ -185,12 +197,13 @@ class Queue(RuleBasedStateMachine):
         found = outbox.next_samples(self.database, 999)
         assert [s.description.row for s in found] == [s.number for s in expected]
         assert outbox.statistics(self.database).bytes == sum(s.size for s in self.model.waiting())
-        assert sum(s.size for s in self.model.waiting()) <= OUTBOX
+        assert sum(s.size for s in self.model.waiting()) <= self.model.caps.outbox_max_bytes
         for name, survey in self.surveys.items():
             (spent,) = self.database.connection.execute(
                 "SELECT bytes FROM survey WHERE id = ?", (survey.survey_id,)
             ).fetchone()
-            assert spent == self.model.spent(name) <= PER_SURVEY
+            assert spent == self.model.spent(name)
+            assert spent <= (self.model.caps.survey_max_bytes or spent)
 
     def teardown(self) -> None:
         assert build.problems(self.database.connection) == []
