@@ -19,7 +19,7 @@ class _Score:
 
 _SCORES: Final = {
     "msp": _Score("top probability", negated=True),
-    "max_logit": _Score("largest logit", negated=True),
+    "max_logit": _Score("maximum logit", negated=True),
     "entropy": _Score("entropy"),
     "margin": _Score("lead over the second class", negated=True),
     "energy": _Score("energy"),
@@ -71,6 +71,16 @@ def reason_name(code: str) -> str:
     if known is None:
         return _sentence(code.replace("_", " ").replace(":", ": "))
     return f"{known} ({what.replace('_', ' ')})" if what else known
+
+
+def counter_name(name: str) -> str:
+    """A device's counter, spaced for reading."""
+    return _sentence(name.replace("_", " ").replace(":", ": "))
+
+
+def counter_value(name: str, value: int) -> str:
+    """Bytes as such, other counts in groups of three."""
+    return byte_size(value) if "bytes" in name else f"{value:,}".replace(",", "\N{THIN SPACE}")
 
 
 def main_reason(sample: Sample) -> str:

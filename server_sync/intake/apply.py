@@ -156,6 +156,8 @@ class Intake:
         if known is not None and known.state not in (State.WANTED, State.UNSUPPORTED):
             return decide.OfferFacts(known=known, room=step.room)
         twin = pictures.twin(connection, sample.payload_sha256)
+        if twin is not None and not self._blobs.has(sample.payload_sha256.hex()):
+            twin = None  # a picture lost from disk comes back with the next device that has it
         alike = None
         if twin is None and known is None and sample.perceptual_hash is not None:
             scope = sample.survey if self._settings.near_duplicate_scope == "survey" else None

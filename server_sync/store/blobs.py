@@ -31,6 +31,10 @@ class Blobs(Protocol):
         """
         ...
 
+    def has(self, sha256: str) -> bool:
+        """Whether the bytes are there."""
+        ...
+
     def free_bytes(self) -> int | None:
         """Room left, None where there is no telling."""
         ...
@@ -68,6 +72,9 @@ class BlobFolder:
             return self._path(sha256).read_bytes()
         except FileNotFoundError as error:
             raise KeyError(sha256) from error
+
+    def has(self, sha256: str) -> bool:
+        return self._path(sha256).is_file()
 
     def free_bytes(self) -> int | None:
         state = os.statvfs(self.root)

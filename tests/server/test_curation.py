@@ -101,7 +101,7 @@ def test_reasons_in_words(shelf):
         )
     ]
     assert words.score_sentence(sample, "max_logit") == (
-        "Largest logit 4 is lower than for 60 % of familiar tiles (p = 0.4)."
+        "Maximum logit 4 is lower than for 60 % of familiar tiles (p = 0.4)."
     )
     audit = found(shelf, reason="audit")[0]
     assert words.explain(audit) == [

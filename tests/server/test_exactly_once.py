@@ -19,7 +19,7 @@ from server_sync.intake.link import Inbound
 from server_sync.settings import IntakeSettings
 from server_sync.store.blobs import BlobFolder
 from server_sync.store.metadata import open_metadata
-from server_sync.store.schema import parts, pictures, samples
+from server_sync.store.schema import parts, pictures, quarantine, samples
 from sync_protocol import codec, topics
 from sync_protocol import messages as m
 
@@ -52,6 +52,8 @@ class Base:
         self.told = {}
         self.wanted = {}
         self.acknowledged = []
+        self.deaf = False
+        """The way back to the devices is cut: answers are lost."""
         self.restart()
 
     def restart(self):
@@ -75,6 +77,8 @@ class Base:
         assert self.acknowledged == batch
 
     def publish(self, topic, payload):
+        if self.deaf:
+            return False
         parsed = topics.parse(topic)
         if parsed.kind is topics.Kind.WANT:
             for answer in codec.decode(payload, m.Want).answers:
@@ -138,7 +142,12 @@ chunk = st.tuples(
 )
 offer = st.tuples(st.just("offer"), st.sets(indices, min_size=1), st.booleans())
 batch = st.tuples(st.just("batch"), st.lists(chunk | offer, min_size=1, max_size=6))
-step = batch | st.tuples(st.just("restart")) | st.tuples(st.just("cut"), chunk | offer)
+step = (
+    batch
+    | st.tuples(st.just("restart"))
+    | st.tuples(st.just("cut"), chunk | offer)
+    | st.tuples(st.just("deaf"), chunk | offer)
+)
 
 
 def messages_of(world, action):
@@ -176,6 +185,10 @@ def run(base, world, steps):
             except PowerCutError:
                 base.restart()
             base.blobs.cut = False
+        elif action[0] == "deaf":
+            base.deaf = True
+            base.take(messages_of(world, action[1]))
+            base.deaf = False
         else:
             base.take([pair for part in action[1] for pair in messages_of(world, part)])
 
@@ -205,15 +218,24 @@ def drain(base, world):
 @example(steps=[("batch", [("offer", {0, 3}, False)]), ("cut", ("offer", {0}, True))])
 @example(
     steps=[
+        (
+            "batch",
+            [("offer", {0}, False), ("chunk", 0, 0.0, 100, "no"), ("chunk", 0, 0.0, 200, "no")],
+        )
+    ]
+)
+@example(steps=[("deaf", ("offer", {0, 1, 4}, True))])
+@example(
+    steps=[
         ("batch", [("offer", {0}, False), ("chunk", 0, 0.0, 400, "before the checksum")]),
         ("restart",),
         ("batch", [("chunk", 0, 0.5, 400, "no"), ("chunk", 0, 0.0, 400, "no")]),
     ]
 )
 def test_every_sample_is_stored_exactly_once(world, steps):
-    """Offers and chunks of two devices, repeated, reordered, damaged, with restarts and power cuts
-    between: each sample ends stored once (or as the twin of one), its bytes are those sent, no
-    part is left over and no receipt ever came before its commit."""
+    """Offers and chunks of two devices, repeated, reordered, damaged, with restarts, power cuts and
+    lost answers between: each sample ends stored once (or as the twin of one), its bytes are those
+    sent, no part is left over and no receipt ever came before its commit."""
     with tempfile.TemporaryDirectory() as name:
         base = Base(Path(name))
         try:
@@ -229,9 +251,11 @@ def check(base, world):
         rows = connection.execute(select(samples)).all()
         held = connection.execute(select(pictures.c.sha256)).scalars().all()
         left = connection.execute(select(parts)).all()
+        refused = connection.execute(select(quarantine)).all()
     assert len(rows) == len(world)
     assert sorted(held) == sorted({hashlib.sha256(payload).hexdigest() for _, _, payload in world})
     assert left == []
+    assert refused == []
     by_key = {(row.device, row.sample_id): row for row in rows}
     for device, sample, payload in world:
         row = by_key[device, sample.sample_id]

@@ -145,6 +145,19 @@ def test_a_near_identical_picture_is_skipped_once_one_is_held(base, describe, pi
     assert replies[third.sample_id].ask == "want"
 
 
+def test_a_picture_lost_from_disk_is_asked_for_again(base, describe, picture):
+    """`duplicate` is only said of bytes that are really there; the next offer brings them back."""
+    here = base()
+    payload = picture(1)
+    first, second = describe(payload, payload=payload), describe(payload)
+    here.take(offer(first))
+    name = first.payload_sha256.hex()
+    (here.blobs.root / name[:2] / name[2:]).unlink()
+    assert here.take(offer(second), device="drone-2")[second.sample_id].ask == "want"
+    here.take(whole(second, payload), device="drone-2")
+    assert here.blobs.get(name) == payload
+
+
 def test_a_full_disk_keeps_what_costs_nothing(base, describe, picture):
     """Without room pixels must wait and nothing is written of them; garbage is still noted."""
     here = base(free_bytes=10)

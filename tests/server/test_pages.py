@@ -131,10 +131,22 @@ def test_the_device_page_shows_what_a_device_told(tmp_path, new_shelf):
     shelf.send(
         "rover-7",
         topics.Kind.STATUS,
-        m.Status(boot=1, agent_version="0.1.0", counters={"tiles_seen": 4321}, rules=(rule,)),
+        m.Status(
+            boot=1,
+            agent_version="0.1.0",
+            counters={"tiles_seen": 4321, "outbox_bytes": 1500},
+            rules=(rule,),
+        ),
     )
     page = Client(shelf).get("/devices").text
-    for text in ("rover-7", "online", "4321", "Species range: not at work (no range file)"):
+    for text in (
+        "rover-7",
+        "online",
+        "4\N{THIN SPACE}321",
+        "Outbox bytes",
+        "1.5 kB",
+        "Species range: not at work (no range file)",
+    ):
         assert text in page
 
 
