@@ -124,7 +124,7 @@ def test_overlapping_frames_show_the_same_ground(photos) -> None:
         seen = overlap(one, other)
         if seen is None:
             continue
-        assert alike(*seen) > 0.97, (one.name, other.name)
+        assert alike(*seen) > 0.9, (one.name, other.name)
         slipped = overlap(one, other, slip=2)
         assert slipped is not None
         assert alike(*slipped) < alike(*seen) - 0.02
