@@ -127,30 +127,33 @@ class Raster:
         """
         raw, valid = self._read_raw(window)
         if self._palette is not None:
-            return _expanded(raw[0], valid, self._palette)
+            return _expanded(raw[..., 0], valid, self._palette)
         pixels = raw if self._stretch is None else self._stretch.apply(raw)
+        if valid is not None and valid.all():
+            valid = None
         if valid is not None:
-            if valid.all():
-                valid = None
-            else:
-                np.multiply(pixels, valid, out=pixels, casting="unsafe")
-        if len(pixels) == 1:
-            return Block(np.broadcast_to(pixels[0, :, :, None], (*pixels.shape[1:], 3)), valid)
-        return Block(np.moveaxis(pixels, 0, 2), valid)
+            np.multiply(pixels, valid[..., None], out=pixels)
+        return Block(np.broadcast_to(pixels, (*pixels.shape[:2], 3)), valid)
 
     def _read_raw(self, window: Window) -> tuple[Samples, Valid | None]:
+        """Samples (height, width, bands) in the file's type."""
+        colours = self._bands.colours
         area = RasterWindow(window.column, window.row, window.width, window.height)
         with _as_frame_error(f"pixels from row {window.row} on cannot be read"):
-            raw: Samples = self._dataset.read(list(self._bands.colours), window=area)
+            # Interleaved as tiles will be: GDAL's own copying is faster than one per tile.
+            raw: Samples = np.empty((window.height, window.width, len(colours)), self._type)
+            self._dataset.read(list(colours), window=area, out=raw.transpose(2, 0, 1))
             valid: Valid | None = None
             if self._bands.alpha is not None:
                 valid = self._dataset.read(self._bands.alpha, window=area) > 0
             elif self._masked:
-                valid = self._dataset.read_masks(self._bands.colours[0], window=area) > 0
+                valid = self._dataset.read_masks(colours[0], window=area) > 0
         if self._nodata is not None:
-            valid = _and(valid, np.asarray((raw != self._nodata).any(axis=0)))
+            present = [raw[..., band] != self._nodata for band in range(len(colours))]
+            valid = _and(valid, np.logical_or.reduce(present))
         if self._type.kind == "f":
-            valid = _and(valid, np.asarray(np.isfinite(raw).all(axis=0)))
+            finite = [np.isfinite(raw[..., band]) for band in range(len(colours))]
+            valid = _and(valid, np.logical_and.reduce(finite))
         return raw, valid
 
     def _check_blocks(self) -> None:
@@ -192,8 +195,8 @@ class Raster:
             except FrameError as error:
                 failure = error
                 continue
-            chosen = raw.reshape(len(raw), -1) if valid is None else raw[:, valid]
-            parts.append(chosen[:, :: max(1, chosen.shape[1] // per_block)].ravel())
+            chosen = raw.reshape(-1, raw.shape[2]) if valid is None else raw[valid]
+            parts.append(chosen[:: max(1, len(chosen) // per_block)].ravel())
         if not parts and failure is not None:
             raise failure
         return np.concatenate(parts)

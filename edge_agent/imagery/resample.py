@@ -8,6 +8,8 @@ cheaper here than a matrix product, and leave the processor's threads to the mod
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 
@@ -28,21 +30,36 @@ def sum_down(block: Block, first: int, last: int, source: int, target: int) -> S
     three planes of colour and, unless all pixels are valid, one with the weight of valid ones.
     """
     above, _ = rows_needed(first, last, source, target)
-    planes = [block.pixels[..., colour] for colour in range(3)]
-    if block.valid is not None:
-        planes.append(block.valid.view(np.uint8))
-    sums = np.empty((last - first, len(planes), block.pixels.shape[1]), np.int64)
+    planes = 3 if block.valid is None else 4
+    sums = np.empty((last - first, planes, block.pixels.shape[1]), np.int64)
     for row in range(first, last):
         low, cut_off = divmod(row * source, target)
         high, added = divmod((row + 1) * source, target)
-        for plane, out in zip(planes, sums[row - first], strict=True):
-            np.add.reduce(plane[low - above : high - above], axis=0, dtype=np.int64, out=out)
-            out *= target
-            if cut_off:
-                out -= np.multiply(plane[low - above], cut_off, dtype=np.int64)
-            if added:
-                out += np.multiply(plane[high - above], added, dtype=np.int64)
+        span = _Span(low - above, cut_off, high - above, added, target)
+        sums[row - first, :3] = span.total(block.pixels).T
+        if block.valid is not None:
+            sums[row - first, 3] = span.total(block.valid.view(np.uint8))
     return sums
+
+
+class _Span(NamedTuple):
+    """Rows [low, high), less a part of the first and with a part of the one behind the last."""
+
+    low: int
+    cut_off: int
+    high: int
+    added: int
+    unit: int
+
+    def total(self, samples: npt.NDArray[np.uint8]) -> Sums:
+        """Weighted sum over the rows of `samples`."""
+        out: Sums = np.add.reduce(samples[self.low : self.high], axis=0, dtype=np.int64)
+        out *= self.unit
+        if self.cut_off:
+            out -= np.multiply(samples[self.low], self.cut_off, dtype=np.int64)
+        if self.added:
+            out += np.multiply(samples[self.high], self.added, dtype=np.int64)
+        return out
 
 
 def sum_across(sums: Sums, target: int) -> Sums:
