@@ -34,7 +34,10 @@ def sync_command(
         ),
     ] = 120.0,
     broker: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Overrides broker.host and broker.port of the settings.")
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Overrides broker.host and broker.port of the settings."
+        ),
     ] = None,
     device: Annotated[
         str | None, typer.Option(help="Device id; overrides uplink.device of the settings.")
