@@ -64,62 +64,61 @@ def test_export_tells_devices_with_the_same_id_apart(tmp_path, picture, describe
     assert done.missing == (f"drone-3/{'a' * 32}",)
 
 
-def run(*arguments, code=0):
-    done = subprocess.run(
-        [sys.executable, "-m", "server_sync", *map(str, arguments)],
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    assert done.returncode == code, done.stderr
-    assert "Traceback" not in done.stderr
-    return done
-
-
-def test_commands_list_show_and_export(shelf, tmp_path):
-    """The real program on the store: JSON out, filters in, a prefix finds its sample."""
-    data = ("--data", shelf.folder)
-    listed = json.loads(run("samples", "list", "--class", "river", "--json", *data).stdout)
-    assert {each["class"] for each in listed} == {"river"}
-    assert len(listed) == 4
-    prefix = listed[0]["sample"][:10]
-    shown = json.loads(run("samples", "show", prefix, "--json", *data).stdout)
-    assert shown == listed[0]
-    assert "Why" not in run("samples", "show", prefix, *data).stderr
-    out = tmp_path / "out"
-    done = json.loads(run("samples", "export", out, "--class", "river", "--json", *data).stdout)
-    assert done["samples"] == 4
-    assert len(list((out / "images").iterdir())) == 4
-    assert "4 of 4 samples" in run("samples", "list", "--class", "river", *data).stdout
-    status = json.loads(run("status", "--json", *data).stdout)
-    assert status["outcomes"] == {"stored": 12, "duplicate": 1, "wanted": 1}
-
-
 @pytest.fixture
-def complaint(monkeypatch, capsys):
-    """Runs a command in this process; gives what it says on stderr, its exit code checked."""
+def command(monkeypatch, capsys):
+    """Runs a command in this process; gives its stdout and stderr, its exit code checked."""
 
-    def ask(*arguments, code):
+    def run(*arguments, code=0):
         monkeypatch.setattr(sys, "argv", ["server-sync", *map(str, arguments)])
         with pytest.raises(SystemExit) as ended:
             main()
-        assert ended.value.code == code
-        return capsys.readouterr().err
+        assert (ended.value.code or 0) == code
+        return capsys.readouterr()
 
-    return ask
+    return run
 
 
-def test_commands_say_what_is_wrong(shelf, tmp_path, complaint):
+def test_the_installed_program_runs(shelf):
+    """The program as a process of its own: JSON on stdout and nothing else."""
+    program = [sys.executable, "-m", "server_sync", "status", "--json", "--data", shelf.folder]
+    done = subprocess.run(program, capture_output=True, text=True, check=True, timeout=60)
+    assert json.loads(done.stdout)["outcomes"] == {"stored": 12, "duplicate": 1, "wanted": 1}
+    assert done.stderr == ""
+
+
+def test_commands_list_show_and_export(shelf, tmp_path, command):
+    """JSON out, filters in, a prefix finds its sample, an export holds what was asked for."""
+    data = ("--data", shelf.folder)
+    listed = json.loads(command("samples", "list", "--class", "river", "--json", *data).out)
+    assert {each["class"] for each in listed} == {"river"}
+    assert len(listed) == 4
+    prefix = listed[0]["sample"][:10]
+    shown = json.loads(command("samples", "show", prefix, "--json", *data).out)
+    assert shown == listed[0]
+    told = command("samples", "show", prefix, *data).out
+    assert listed[0]["sha256"] in told
+    assert "of familiar tiles" in told or "Drawn at random" in told
+    out = tmp_path / "out"
+    done = json.loads(command("samples", "export", out, "--class", "river", "--json", *data).out)
+    assert done["samples"] == 4
+    assert len(list((out / "images").iterdir())) == 4
+    assert "4 of 4 samples" in command("samples", "list", "--class", "river", *data).out
+    assert "duplicate" in command("status", *data).out
+
+
+def test_commands_say_what_is_wrong(shelf, tmp_path, command):
     """Wrong flags end with 2, a missing store or sample with 3, each with a hint."""
     data = ("--data", shelf.folder)
-    assert "give one of" in complaint("samples", "list", "--outcome", "x", *data, code=2)
-    assert "no sample" in complaint("samples", "show", "ffff", *data, code=3)
-    assert "several" in complaint("samples", "show", "0", *data, code=2)
-    assert "no such file" in complaint("samples", "list", "--data", tmp_path, code=3)
+    assert "give one of" in command("samples", "list", "--outcome", "x", *data, code=2).err
+    assert "no sample" in command("samples", "show", "ffff", *data, code=3).err
+    assert "several" in command("samples", "show", "0", *data, code=2).err
+    assert "no such file" in command("samples", "list", "--data", tmp_path, code=3).err
     wrong = ("serve", "--data", tmp_path, "--embedded-broker", "0.0.0.0:0")
-    assert "mosquitto" in complaint(*wrong, code=3)
+    assert "mosquitto" in command(*wrong, code=3).err
     both = ("--broker", "localhost:1", "--embedded-broker", "localhost:0")
-    assert "exclude" in complaint("serve", "--data", tmp_path, *both, code=2)
+    assert "exclude" in command("serve", "--data", tmp_path, *both, code=2).err
     settings = tmp_path / "server.toml"
     settings.write_text('[broker.tls]\nca = "/nowhere/ca.pem"\n')
     tls = ("serve", "--data", tmp_path, "--config", settings, "--no-web")
-    assert "TLS files" in complaint(*tls, code=3)
-    assert "HOST:PORT" in complaint("serve", "--data", tmp_path, "--web", "nowhere", code=2)
+    assert "TLS files" in command(*tls, code=3).err
+    assert "HOST:PORT" in command("serve", "--data", tmp_path, "--web", "nowhere", code=2).err
