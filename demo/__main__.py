@@ -36,7 +36,7 @@ def walk(
     ] = None,
     bundle: Annotated[Path | None, typer.Option(help="Model bundle for the flight.")] = None,
     out: Annotated[Path, typer.Option(help="Where everything is written.")] = Path("demo-output"),
-    tiles: Annotated[int, typer.Option(min=100, help="Tiles of the rehearsal survey.")] = 3000,
+    tiles: Annotated[int, typer.Option(min=250, help="Tiles of the rehearsal survey.")] = 3000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the rehearsal survey.")] = 7,
 ) -> None:
     """Run the whole path, print the figures, and keep the review page up at a terminal."""
@@ -96,7 +96,9 @@ def _run(
             synced = run_json(
                 "edge-agent", "sync", "--drain", "--broker", broker, "--device", "demo", *database
             )
-        samples = run_json("server-sync", "samples", "list", "--data", str(out / "store"))
+        samples = run_json(
+            "server-sync", "samples", "list", "--limit", "0", "--data", str(out / "store")
+        )
         figures = gather(filtered, synced, samples, everything.result(), seconds)
     return figures | {"samples": samples}
 
@@ -118,7 +120,7 @@ def _show(server: Server) -> None:
 
 def main() -> None:
     """The walk, with its errors in words."""
-    app = typer.Typer(add_completion=False)
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command()(walk)
     try:
         app(standalone_mode=True)

@@ -40,7 +40,7 @@ def gather(
 ) -> dict[str, Any]:
     """All figures of the walk."""
     reasons = filtered["by_reason"]
-    sent = synced["payload_bytes_sent"]
+    sent = synced["sent_bytes"]
     return {
         "survey": filtered["survey"],
         "frames": {

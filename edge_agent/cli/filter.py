@@ -35,7 +35,8 @@ def filter_command(
     """Judge every tile of IMAGERY and put the informative ones into the outbox.
 
     Started again after a stop or a power cut, it goes on where it was. Exit code 1: it ran to
-    its end, but some frames could not be read.
+    its end, but some frames could not be read. With --watch such frames are no failure of the
+    run: it ends with 0 when it is stopped.
     """
     settings = _with_flags(load_settings(config), imagery, bundle, database, survey)
     stop = threading.Event()
@@ -48,7 +49,7 @@ def filter_command(
         typer.echo(msgspec.json.encode(report_json(report, settings.survey.name)).decode())
     else:
         print_report(report)
-    if report.frames_failed:
+    if report.frames_failed and not watch:
         raise typer.Exit(ExitCode.SOME_FAILED)
 
 
