@@ -15,6 +15,9 @@ import numpy.typing as npt
 
 from edge_agent.imagery.source import Block
 
+_UINT16_ROWS = 257
+"""257 * 255 = 65 535."""
+
 Sums = npt.NDArray[np.int64]
 
 
@@ -53,8 +56,10 @@ class _Span(NamedTuple):
 
     def total(self, samples: npt.NDArray[np.uint8]) -> Sums:
         """Weighted sum over the rows of `samples`."""
-        out: Sums = np.add.reduce(samples[self.low : self.high], axis=0, dtype=np.int64)
-        out *= self.unit
+        # Nearly all the time goes into this sum: the narrowest type that holds it is the fastest.
+        kind = np.uint16 if self.high - self.low <= _UINT16_ROWS else np.uint32
+        added_up = np.add.reduce(samples[self.low : self.high], axis=0, dtype=kind)
+        out: Sums = np.multiply(added_up, self.unit, dtype=np.int64)
         if self.cut_off:
             out -= np.multiply(samples[self.low], self.cut_off, dtype=np.int64)
         if self.added:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -92,3 +93,11 @@ def test_a_constant_stays_constant_at_any_ratio() -> None:
     for source, target in ((2145, 128), (77, 128), (129, 128), (4099, 17)):
         pixels = np.full((source, 40, 3), 255, np.uint8)
         assert (averaged(pixels, None, (target, 16)) == 255).all()
+
+
+@pytest.mark.parametrize("rows", [256, 257, 258, 600])
+def test_long_sums_do_not_wrap(rows) -> None:
+    """White stays white on both sides of where a 16-bit sum is full."""
+    pixels = np.full((rows * 16, 16, 3), 255, np.uint8)
+    assert (averaged(pixels, None, (16, 16)) == 255).all()
+    assert (averaged(pixels, np.ones(pixels.shape[:2], bool), (16, 16)) == 255).all()
