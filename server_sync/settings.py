@@ -26,9 +26,9 @@ class StoreSettings(Struct, frozen=True, forbid_unknown_fields=True):
 class IntakeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """How messages are taken in and what is wanted."""
 
-    client_id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}$")] = "tilesift-base"
+    client_id: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{1,64}\Z")] = "tilesift-base"
     """Names the session that the broker keeps; each worker needs its own."""
-    share_group: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,64}$")] = ""
+    share_group: Annotated[str, Meta(pattern=r"^[A-Za-z0-9._-]{0,64}\Z")] = ""
     """Workers with the same group share the messages of all devices; empty: a worker alone."""
     near_duplicate_bits: Annotated[int, Meta(ge=-1, le=10)] = 4
     """Pictures whose 64-bit pHashes differ in at most this many bits count as alike and are not

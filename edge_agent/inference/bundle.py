@@ -29,7 +29,7 @@ class ModelFile(Struct, frozen=True, forbid_unknown_fields=True):
     """The network and the hash it is known by."""
 
     file: str
-    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class InputSpec(Struct, frozen=True, forbid_unknown_fields=True):
@@ -62,8 +62,8 @@ class Provenance(Struct, frozen=True, forbid_unknown_fields=True):
 class BundleDescription(Struct, frozen=True, forbid_unknown_fields=True):
     """`bundle.toml`, key by key."""
 
-    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]
-    version: Annotated[str, Meta(pattern=r"^[0-9A-Za-z.+-]{1,32}$")]
+    name: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9-]{0,63}\Z")]
+    version: Annotated[str, Meta(pattern=r"^[0-9A-Za-z.+-]{1,32}\Z")]
     task: Literal["classify"]
     labels: Annotated[tuple[str, ...], Meta(min_length=1)]
     model: ModelFile

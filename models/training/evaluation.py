@@ -51,7 +51,7 @@ def predict(model: Path, images: Pixels, spec: InputSpec, batch: int = 32) -> tu
     return np.concatenate(logits), np.concatenate(embeddings)
 
 
-def milliseconds_per_tile(model: Path, side: int, batch: int, repeats: int = 100) -> float:
+def milliseconds_per_tile(model: Path, side: int, batch: int, repeats: int = 200) -> float:
     """Fastest of the repeats, one thread, random pixels: what other work slows is not the model."""
     session = open_session(model)
     given = np.random.default_rng(0).standard_normal((batch, 3, side, side)).astype(np.float32)

@@ -27,7 +27,7 @@ build = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(build)
 
 SIZES = (1, 100, 250, 400)
-LIMITS = ((1000, 1500), (5000, 700), (800, 0))
+LIMITS = ((1000, 1500), (5000, 700), (800, 0), (700, 800), (600, 600))
 """Outbox and survey, 0 for none: one binds, the other, both."""
 SURVEYS = ("north", "south")
 
@@ -211,4 +211,4 @@ class Queue(RuleBasedStateMachine):
 
 
 TestQueue = Queue.TestCase
-TestQueue.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestQueue.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
