@@ -111,7 +111,7 @@ def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
 
 
 def _show(server: Server) -> None:
-    console.print(f"Review page: [bold]http://{server.addresses['web']}/[/]  (Ctrl-C ends it)")
+    console.print(f"Review page: [bold]{server.addresses['web']}[/]  (Ctrl-C ends it)")
     try:
         server.wait()
     except KeyboardInterrupt:

@@ -139,6 +139,8 @@ def properties(sample: Sample) -> dict[str, Any]:
         "width": sample.width,
         "height": sample.height,
         "gsd_m": sample.gsd_m,
+        "longitude": sample.longitude,
+        "latitude": sample.latitude,
         "sigma_m": sample.sigma_m,
         "captured_at": sample.captured_at,
         "clock": sample.clock,
