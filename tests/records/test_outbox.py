@@ -166,3 +166,17 @@ def test_the_overview_adds_up(database: Database, build: ModuleType) -> None:
 def test_births_are_numbered(database: Database) -> None:
     """Each connection gets the next number."""
     assert [outbox.next_birth(database) for _ in range(3)] == [1, 2, 3]
+
+
+def test_bytes_once_sent_stay_spent(database: Database, build: ModuleType) -> None:
+    """A sample given up while it was under way frees the outbox, not its survey's cap."""
+    survey = build.survey(database)
+    caps = Caps(outbox_max_bytes=2500, survey_max_bytes=3000)
+    first = [build.judged(0, value=0.1), build.judged(1, value=0.9)]
+    kept = build.commit(database, survey, first, caps=caps).kept
+    outbox.record_attempt(database, [kept[0].sample_id], 5.0)
+    more = [build.judged(2, value=0.6), build.judged(3, value=0.7, size=400)]
+    result = build.commit(database, survey, more, caps=caps)
+    assert result.evicted_addresses == ["DJI_0001.JPG@0,0", "DJI_0001.JPG@2,0"]
+    assert overview(database).surveys[0].bytes == 1000 + 1000 + 400
+    assert build.problems(database.connection) == []
