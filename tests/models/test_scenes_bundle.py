@@ -12,8 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from training.dataset import read_images
+from training.dataset import read_images, shrink
 from training.evaluation import InputSpec, open_session, predict
+
+from edge_agent.inference.bundle import read_bundle
+from edge_agent.inference.session import InferenceSettings, Session
 
 WITHHELD = {"airplane", "golfcourse", "harbor", "storagetanks"}
 
@@ -165,3 +168,19 @@ def test_calibration_repeats_on_the_held_out_images(
     with np.load(bundle / "calibration.npz") as stored:
         np.testing.assert_allclose(logits, stored["logits"], atol=1e-2)
         np.testing.assert_allclose(features, stored["features"], atol=1e-2)
+
+
+def test_the_agent_sees_what_the_training_saw(
+    bundle: Path, split: list[dict[str, str]], shared_data: Path
+) -> None:
+    """The agent's own loader and session repeat calibration.npz on the same tiles."""
+    data = shared_data / "scenes_ucmerced"
+    if not data.is_dir():
+        pytest.skip(f"no scenes in {shared_data}")
+    names = [row["name"] for row in split if row["part"] == "calibration"][:32]
+    tiles = shrink(read_images(data, names, 256), 128)
+    outputs = Session(read_bundle(bundle), InferenceSettings()).run(tiles)
+    with np.load(bundle / "calibration.npz") as stored:
+        np.testing.assert_allclose(outputs.logits, stored["logits"][:32], atol=1e-2)
+        assert outputs.embedding is not None
+        np.testing.assert_allclose(outputs.embedding, stored["features"][:32], atol=1e-2)
