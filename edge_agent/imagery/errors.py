@@ -28,3 +28,17 @@ class FrameError(Exception):
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.message}"
+
+
+def check_photo_size(width: int, height: int, max_pixels: int) -> None:
+    """Refuse a picture that must be decoded whole and would not fit the memory meant for it.
+
+    Raises:
+        FrameError: `too-large`.
+    """
+    if width * height > max_pixels:
+        raise FrameError(
+            "too-large",
+            f"{width} x {height} px: photos of more than {max_pixels / 1e6:g} megapixels are "
+            "refused (imagery.max_photo_megapixels)",
+        )

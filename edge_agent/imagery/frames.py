@@ -125,7 +125,8 @@ def _open_photo(file: FrameFile, plan: TilePlan) -> Iterator[OpenFrame]:
 def _open_raster(file: FrameFile, plan: TilePlan, driver: str) -> Iterator[OpenFrame]:
     settings = plan.settings
     cache_bytes = settings.block_cache_mib * 2**20
-    with Raster(file.path, driver, cache_bytes, settings.raster_sigma_m) as raster:
+    max_pixels = None if driver == "GTiff" else settings.max_photo_megapixels * 1_000_000
+    with Raster(file.path, driver, cache_bytes, settings.raster_sigma_m, max_pixels) as raster:
         shape = (raster.height, raster.width)
         facts = header_facts(file.path)
         georeference, notes = raster.georeference, raster.notes
@@ -180,10 +181,13 @@ def _opened(
     return OpenFrame(frame, source, grid, georeference)
 
 
-def _capture_time(facts: PhotoFacts, file: FrameFile) -> tuple[str, Clock]:
+def _capture_time(facts: PhotoFacts, file: FrameFile) -> tuple[str | None, Clock]:
     if facts.captured_at is not None:
         return facts.captured_at, facts.clock
-    return datetime.fromtimestamp(file.mtime_ns / 1e9, UTC).isoformat(), "file"
+    try:
+        return datetime.fromtimestamp(file.mtime_ns / 1e9, UTC).isoformat(), "file"
+    except (ValueError, OverflowError, OSError):  # a broken card's idea of time
+        return None, "unknown"
 
 
 def _raster_driver(file: FrameFile) -> str | None:

@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from edge_agent.imagery.errors import FrameError
+from edge_agent.imagery.errors import FrameError, check_photo_size
 from edge_agent.imagery.exif import PhotoFacts, read_facts
 from edge_agent.imagery.source import Block
 from edge_agent.imagery.tiling import Window
@@ -75,13 +75,7 @@ class Photo:
         with warnings.catch_warnings(), _as_frame_error():
             warnings.simplefilter("ignore")  # large pictures, odd tags: judged here
             with Image.open(path, formats=FORMATS) as opened:
-                width, height = opened.size
-                if width * height > max_pixels:
-                    raise FrameError(
-                        "too-large",
-                        f"{width} x {height} px: photos of more than {max_pixels / 1e6:g} "
-                        "megapixels are refused (imagery.max_photo_megapixels)",
-                    )
+                check_photo_size(*opened.size, max_pixels)
                 self.facts: PhotoFacts = read_facts(opened)
                 opened.load()
                 self._image = _turned(_in_plain_mode(opened), self.facts.orientation)
@@ -127,7 +121,7 @@ def _in_plain_mode(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         return image if image.mode == "RGBA" else image.convert("RGBA")
     if image.mode in ("L", "RGB"):
-        return image.copy()
+        return image
     return image.convert("L" if image.mode == "1" else "RGB")
 
 

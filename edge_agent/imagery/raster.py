@@ -21,7 +21,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
 
 from edge_agent.imagery.bands import Bands, choose_bands
-from edge_agent.imagery.errors import FrameError
+from edge_agent.imagery.errors import FrameError, check_photo_size
 from edge_agent.imagery.georeference import Georeference, georeference_of
 from edge_agent.imagery.source import Block, Valid
 from edge_agent.imagery.stretch import Samples, Stretch, choose_stretch
@@ -60,7 +60,16 @@ def _explained(error: BaseException, what: str) -> FrameError:
 class Raster:
     """An open raster; a context manager. Raises FrameError and nothing else for bad files."""
 
-    def __init__(self, path: Path, driver: str, cache_bytes: int, sigma_m: float) -> None:
+    def __init__(
+        self,
+        path: Path,
+        driver: str,
+        cache_bytes: int,
+        sigma_m: float,
+        max_pixels: int | None = None,
+    ) -> None:
+        """`max_pixels` is for formats that must be decoded from their beginning."""
+        self._max_pixels = max_pixels
         # The cache is global to GDAL and its size is in bytes here, not in MB.
         self._env = rasterio.Env(GDAL_CACHEMAX=cache_bytes, CPL_DEBUG=False)
         self._env.__enter__()
@@ -85,6 +94,8 @@ class Raster:
     def _prepare(self, sigma_m: float) -> None:
         dataset = self._dataset
         self.height, self.width = int(dataset.height), int(dataset.width)
+        if self._max_pixels is not None:
+            check_photo_size(self.width, self.height, self._max_pixels)
         self._bands: Bands = choose_bands([c.name.lower() for c in dataset.colorinterp])
         self._type = _sample_type(dataset, self._bands)
         self._check_blocks()

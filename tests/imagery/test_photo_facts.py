@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import math
+import subprocess
+import sys
 from fractions import Fraction
 
 import numpy as np
@@ -16,6 +18,7 @@ from pyproj import Geod
 
 from edge_agent.imagery.exif import DRONE_DJI, PhotoFacts, number, read_facts
 from edge_agent.imagery.flat_ground import photo_georeference
+from edge_agent.imagery.frames import FrameFile, TilePlan, open_frame
 
 GPS, BASE = ExifTags.GPS, ExifTags.Base
 HERE = {
@@ -341,3 +344,35 @@ def test_photo_without_a_time_has_that_of_its_file(tmp_path, read) -> None:
     assert frame.clock == "file"
     assert frame.captured_at.endswith("+00:00")
     assert frame.position is None
+
+
+def test_a_file_from_the_year_30000_has_no_time(tmp_path) -> None:
+    """Broken cards date files beyond any calendar; the frame is read all the same."""
+    path = tmp_path / "photo.png"
+    upright().save(path)
+    file = FrameFile(path, "photo.png", path.stat().st_size, 884_541_351_600 * 10**9)
+    with open_frame(file, TilePlan((32, 32), 0.6)) as opened:
+        assert (opened.frame.captured_at, opened.frame.clock) == (None, "unknown")
+        assert len(list(opened.tiles())) == 4
+
+
+def test_a_photo_is_held_in_memory_once(tmp_path) -> None:
+    """24 megapixels cost the 4 bytes a pixel that the settings promise, with some room to work."""
+    path = tmp_path / "photo.jpg"
+    Image.new("RGB", (6000, 4000), (9, 99, 199)).save(path)
+    program = """
+import sys, resource
+from pathlib import Path
+from edge_agent.imagery.frames import TilePlan, find_frame_files, open_frame
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+(file,) = find_frame_files(Path(sys.argv[1]))
+with open_frame(file, TilePlan((256, 256), 0.6)) as opened:
+    count = sum(1 for _ in opened.tiles())
+print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program, path], capture_output=True, text=True, check=True
+    )
+    count, grown_kib = map(int, ran.stdout.split())
+    assert count == 24 * 16
+    assert grown_kib * 1024 < 24e6 * 4 * 1.4
