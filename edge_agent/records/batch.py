@@ -24,6 +24,10 @@ JudgedTile: TypeAlias = tuple[int, Frame, Judged]
 
 _ATTEMPTS: Final = 8
 _SLACK: Final = 64 * 1024
+_ROW_BYTES: Final = 400
+_RESERVE: Final = 16 * 1024 * 1024
+"""Free disk below which the file stops growing: the write-ahead log's 4 MiB, the same again when
+it is folded into the file, and as much to spare."""
 _ROTATED_PER_TILE: Final = 4
 _ROTATED_MIN: Final = 256
 
@@ -46,16 +50,20 @@ def commit_batch(
         RecordsCorrupt, RecordsUnavailable: as `Database.writing`.
         ValueError: a kept tile without payload.
     """
-    shed: list[SampleRef] = []
-    limits = caps
+    shed, limits = _spare_the_disk(database, survey, judged, caps, now)
     for attempt in range(_ATTEMPTS):
         try:
             with database.writing() as connection:
                 result = _write(connection, survey, judged, progress, limits, now)
         except RecordsFull:
-            gone, left = _give_way(database, survey, attempt, now)
-            if attempt > 0 and left == 0 and not gone and attempt + 1 == _ATTEMPTS:
+            if attempt + 1 == _ATTEMPTS:
                 raise
+            with database.named_errors():
+                # The log's pages can be written over again: that needs no room.
+                database.connection.execute("PRAGMA wal_checkpoint(RESTART)")
+            # At first only better samples displace others; then the least valuable just go.
+            wanted = _SLACK << (2 * attempt)
+            gone, left = _give_way(database, survey, wanted, attempt > 0, now)
             shed += gone
             limits = replace(caps, outbox_max_bytes=min(caps.outbox_max_bytes, left))
         else:
@@ -131,22 +139,37 @@ def _forget(
     return rows
 
 
+def _spare_the_disk(
+    database: Database, survey: Survey, judged: Sequence[JudgedTile], caps: Caps, now: float
+) -> tuple[list[SampleRef], Caps]:
+    """On a disk that is nearly full, let the file grow no more; samples given up, and new caps.
+
+    Once it is quite full, even giving up samples is impossible: that is written, too, to the
+    write-ahead log first and to the file later.
+    """
+    payloads = sum(len(item.payload or b"") for _, _, item in judged)
+    if database.free_disk() >= _RESERVE + 3 * payloads:
+        return [], caps
+    wanted = _ROW_BYTES * len(judged)
+    gone, left = _give_way(database, survey, wanted, True, now)
+    return gone, replace(caps, outbox_max_bytes=min(caps.outbox_max_bytes, left))
+
+
 def _give_way(
-    database: Database, survey: Survey, attempt: int, now: float
+    database: Database, survey: Survey, wanted: int, shed: bool, now: float
 ) -> tuple[list[SampleRef], int]:
-    """Free room after a full disk: more each time. Samples given up, and the bytes the outbox
-    may hold from now on."""
-    with database.named_errors():
-        # The log's pages can be written over again: on a full disk that is the only room.
-        database.connection.execute("PRAGMA wal_checkpoint(RESTART)")
-    wanted = _SLACK << (2 * attempt)
+    """Free `wanted` bytes inside the file: old verdicts of skipped tiles, then samples if `shed`.
+
+    Returns:
+        Samples given up, and the bytes the outbox may hold from now on.
+    """
     with database.writing() as connection:
         changes = Changes()
         room = Room(connection, Caps(0), survey.survey_id, changes, now)
-        _forget(connection, survey, wanted, _ROTATED_MIN << attempt, changes)
         held = read_counter(connection, DEVICE, "outbox_bytes")
-        # At first only better samples displace others; then the least valuable just go.
-        left = room.shed(min(wanted, held)) if attempt else max(held - _SLACK, 0)
+        rows = max(wanted // _ROW_BYTES, _ROTATED_MIN)
+        freed = _forget(connection, survey, wanted, rows, changes) * _ROW_BYTES
+        left = room.shed(min(max(wanted - freed, 0), held)) if shed else max(held - wanted, 0)
         changes.add(DEVICE, "full")
         changes.write(connection)
         latest = read_events(connection, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -78,6 +79,11 @@ class Database:
                 self.connection.executescript(f"PRAGMA incremental_vacuum({pages});")
                 free = self._free_pages()
         return free
+
+    def free_disk(self) -> int:
+        """Bytes that this user may still write where the file is."""
+        found = os.statvfs(self.path.parent)
+        return found.f_bavail * found.f_frsize
 
     def close(self) -> None:
         """Close it; the last process to do so folds the write-ahead log into the file."""

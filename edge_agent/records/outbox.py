@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Final, get_args
+from typing import Final
 
 import msgspec
 
@@ -14,11 +14,10 @@ from edge_agent.records.database import Database
 from edge_agent.records.events import write_event
 from edge_agent.records.identity import storable
 from edge_agent.records.removal import id_bytes, outbox_row, take_out
+from edge_agent.records.settling import settle_one
 from edge_agent.records.values import OutboxState, QueuedSample, SettleResult
-from sync_protocol.messages import Outcome, SampleDescription, Settlement
+from sync_protocol.messages import SampleDescription, Settlement
 
-_ARRIVED: Final = ("stored", "duplicate")
-_OUTCOMES: Final = frozenset(get_args(Outcome))
 _decoder: Final = msgspec.msgpack.Decoder(SampleDescription)
 
 
@@ -126,7 +125,7 @@ def settle(
     counts = dict.fromkeys(("removed", "late", "repeated", "unknown"), 0)
     with database.writing() as connection:
         for settlement in settlements:
-            counts[_settle_one(connection, settlement, changes, now)] += 1
+            counts[settle_one(connection, settlement, changes, now)] += 1
         changes.add(DEVICE, "receipts_unknown", counts["unknown"])
         changes.write(connection)
     if counts["removed"]:
@@ -238,39 +237,3 @@ def _change_attempts(
             "SELECT attempts FROM outbox WHERE tile_id = ?", (row.tile_id,)
         ).fetchone()[0]
     return counts
-
-
-def _settle_one(
-    connection: sqlite3.Connection, settlement: Settlement, changes: Changes, now: float
-) -> str:
-    outcome, detail = settlement.outcome, settlement.detail or None
-    arrived = outcome in _ARRIVED
-    row = outbox_row(connection, settlement.sample_id)
-    if row is not None:
-        charged = arrived or bool(row.started)
-        take_out(connection, row, outcome, changes, now, detail=detail, charged=charged)
-        if outcome == "stored":
-            changes.add(row.survey_id, "payload_bytes_stored", row.size)
-        return "removed"
-    tile = connection.execute(
-        "SELECT tile.id, tile.delivery, tile.payload_size, tile.charged, run.survey_id FROM tile"
-        " JOIN run ON run.id = tile.run_id WHERE tile.sample_id = ?",
-        (id_bytes(settlement.sample_id),),
-    ).fetchone()
-    if tile is None:
-        return "unknown"
-    tile_id, delivery, size, charged_before, survey_id = tile
-    if delivery in _OUTCOMES:
-        return "repeated"
-    # Given up on the device while it was under way: base's word is how it really ended.
-    connection.execute(
-        "UPDATE tile SET delivery = ?, delivery_detail = ?, delivery_at = ?, charged = ?"
-        " WHERE id = ?",
-        (outcome, detail, now, 1 if arrived else charged_before, tile_id),
-    )
-    changes.moved(survey_id, delivery, outcome)
-    if arrived and not charged_before:
-        connection.execute("UPDATE survey SET bytes = bytes + ? WHERE id = ?", (size, survey_id))
-    if outcome == "stored":
-        changes.add(survey_id, "payload_bytes_stored", size)
-    return "late"
