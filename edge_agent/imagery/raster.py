@@ -13,7 +13,6 @@ from types import TracebackType
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import rasterio
 from rasterio._err import CPLE_BaseError
 from rasterio.enums import MaskFlags
@@ -23,7 +22,8 @@ from rasterio.windows import Window as RasterWindow
 from edge_agent.imagery.bands import Bands, choose_bands
 from edge_agent.imagery.errors import FrameError, check_photo_size
 from edge_agent.imagery.georeference import Georeference, georeference_of
-from edge_agent.imagery.source import Block, Valid
+from edge_agent.imagery.palette import expanded, palette_of
+from edge_agent.imagery.source import Block, Valid, both_valid
 from edge_agent.imagery.stretch import Samples, Stretch, choose_stretch
 from edge_agent.imagery.tiling import Window
 
@@ -102,7 +102,7 @@ class Raster:
         flags = dataset.mask_flag_enums[self._bands.colours[0] - 1]
         self._nodata = self._nodata_value() if MaskFlags.nodata in flags else None
         self._masked = MaskFlags.per_dataset in flags and MaskFlags.alpha not in flags
-        self._palette = _palette(dataset) if self._bands.palette else None
+        self._palette = palette_of(dataset, self._bands.colours[0]) if self._bands.palette else None
         self._stretch = self._choose_stretch()
         self.georeference: Georeference
         self.georeference, self.crs, place_notes = georeference_of(dataset, sigma_m)
@@ -138,7 +138,7 @@ class Raster:
         """
         raw, valid = self._read_raw(window)
         if self._palette is not None:
-            return _expanded(raw[..., 0], valid, self._palette)
+            return expanded(raw[..., 0], valid, self._palette)
         pixels = raw if self._stretch is None else self._stretch.apply(raw)
         if valid is not None and valid.all():
             valid = None
@@ -161,10 +161,10 @@ class Raster:
                 valid = self._dataset.read_masks(colours[0], window=area) > 0
         if self._nodata is not None:
             present = [raw[..., band] != self._nodata for band in range(len(colours))]
-            valid = _and(valid, np.logical_or.reduce(present))
+            valid = both_valid(valid, np.logical_or.reduce(present))
         if self._type.kind == "f":
             finite = [np.isfinite(raw[..., band]) for band in range(len(colours))]
-            valid = _and(valid, np.logical_and.reduce(finite))
+            valid = both_valid(valid, np.logical_and.reduce(finite))
         return raw, valid
 
     def _check_blocks(self) -> None:
@@ -221,26 +221,6 @@ def _sample_type(dataset: rasterio.DatasetReader, bands: Bands) -> np.dtype[Any]
     if kind.kind not in "uif":
         raise FrameError("unsupported-type", f"samples of type {names[0]}: whole or real needed")
     return kind
-
-
-def _palette(dataset: rasterio.DatasetReader) -> npt.NDArray[np.uint8]:
-    """(entries, 4) RGBA; values without an entry are black."""
-    entries = dataset.colormap(1)
-    table = np.zeros((max(entries, default=0) + 1, 4), np.uint8)
-    table[:, 3] = 255
-    for value, colour in entries.items():
-        table[value] = colour
-    return table
-
-
-def _expanded(raw: Samples, valid: Valid | None, palette: npt.NDArray[np.uint8]) -> Block:
-    colours = palette[np.minimum(raw, len(palette) - 1)]
-    valid = _and(valid, colours[..., 3] > 0)
-    return Block(colours[..., :3] * valid[..., None], None if valid.all() else valid)
-
-
-def _and(one: Valid | None, other: Valid) -> Valid:
-    return other if one is None else one & other
 
 
 def _spread_blocks(height: int, width: int, shape: tuple[int, int]) -> Iterator[Window]:

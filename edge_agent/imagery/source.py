@@ -37,3 +37,8 @@ class Source(Protocol):
         Raises:
             FrameError: they cannot be read.
         """
+
+
+def both_valid(one: Valid | None, other: Valid) -> Valid:
+    """What is valid by both; None is valid everywhere."""
+    return other if one is None else one & other
