@@ -15,7 +15,7 @@ from typing import Final
 from edge_agent.records import connecting
 from edge_agent.records.errors import RecordsCorrupt, RecordsUnavailable, named
 from edge_agent.records.guard import Guard
-from edge_agent.records.recovery import Remains, carry_over, set_aside
+from edge_agent.records.recovery import Remains, carry_over, set_aside, unfinished
 from operations.errors import OperatorError, Problem
 
 WAIT_S: Final = 20.0
@@ -181,6 +181,8 @@ def _open_guarded(
             else:
                 guard.release()
             continue
+        if alone and remains is None:
+            remains = unfinished(connection, file)
         if remains is not None:
             carry_over(connection, remains, file, time.time())
         guard.clear_suspect()

@@ -30,15 +30,27 @@ class Remains:
     damage: str
 
 
+def unfinished(connection: sqlite3.Connection, file: Path) -> Remains | None:
+    """The file that was moved aside last, if the new one still lacks what can be saved of it.
+
+    For a process that was killed in between; the new database then holds nothing yet.
+    """
+    if connection.execute("SELECT count(*) FROM counter").fetchone()[0]:
+        return None
+    target = _first_free(file)
+    number = int(target.name.rpartition("-")[2]) - 1
+    if number == 0:
+        return None
+    return Remains(target.with_name(f"{file.name}.corrupt-{number}"), "found before a restart")
+
+
 def set_aside(file: Path, error: RecordsCorrupt) -> Remains:
     """Rename the file and what SQLite keeps beside it; nobody may have it open.
 
     Raises:
         RecordsUnavailable: it cannot be renamed.
     """
-    number = 1
-    while (target := file.with_name(f"{file.name}.corrupt-{number}")).exists():
-        number += 1
+    target = _first_free(file)
     try:
         for suffix in _BESIDE:
             beside = file.with_name(file.name + suffix)
@@ -52,6 +64,13 @@ def set_aside(file: Path, error: RecordsCorrupt) -> Remains:
         ) from failure
     damage = "; ".join(problem.message for problem in error.problems) or error.summary
     return Remains(target, damage)
+
+
+def _first_free(file: Path) -> Path:
+    number = 1
+    while (target := file.with_name(f"{file.name}.corrupt-{number}")).exists():
+        number += 1
+    return target
 
 
 def carry_over(connection: sqlite3.Connection, remains: Remains, file: Path, now: float) -> None:

@@ -82,3 +82,18 @@ def test_the_filter_goes_on_after_the_damage(path: Path, build: ModuleType) -> N
         assert record.columns["delivery"] == "quarantined"
         (new,) = build.commit(database, survey, [build.judged(999, value=1.0)]).kept
         assert outbox.queued_sample(database, new.sample_id).description.sequence == 51
+
+
+@pytest.mark.parametrize("created", [False, True])
+def test_a_rescue_cut_short_is_taken_up_again(path: Path, build: ModuleType, created: bool) -> None:
+    """Killed between moving the file and filling the new one: the next start saves samples."""
+    before = fill(path, build)
+    path.rename(path.with_name("edge.db.corrupt-1"))
+    if created:
+        open_database(path).close()
+    path.with_name("edge.db.suspect").touch()
+    with open_database(path) as database:
+        assert outbox.statistics(database).waiting + 1 == len(before)
+        assert build.survey(database).boot == 2
+    with open_database(path) as database:
+        assert outbox.statistics(database).waiting + 1 == len(before)
