@@ -1,7 +1,9 @@
 """The first loop: imagery -> tiles -> verdicts -> ledger and outbox.
 
-One thread reads ahead, this one judges and commits, a batch at a time. What is committed is
-never done again: after a power cut the filter goes on with the first tile that is not recorded.
+Three threads hand batches on: one reads and examines tiles, one runs the model, this one decides
+and commits, so that a batch is written while the model looks at the next. Decisions are made in
+order and in one place. What is committed is never done again: after a power cut the filter goes
+on with the first tile that is not recorded.
 """
 
 from __future__ import annotations
@@ -9,11 +11,12 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from edge_agent.domain import Frame, Judged, Tile
+from edge_agent.domain import Frame, Judged, Prediction
 from edge_agent.imagery.frames import FrameFile
-from edge_agent.judge import Judge, TileOfFrame
+from edge_agent.judge import ExaminedTile, Judge
 from edge_agent.novelty.memory import KeptTiles
 from edge_agent.read_ahead import EndedError, ReadAhead
 from edge_agent.reading import (
@@ -53,21 +56,36 @@ class FilterReport:
 class _OpenFrame:
     frame_id: int
     frame: Frame
+    tile_count: int
     tiles_done: int
     finished: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    files: tuple[FrameFile, ...]
+    """Of each tile."""
+    tiles: tuple[ExaminedTile, ...]
+    predictions: Future[list[Prediction | None]]
+
+
 class Filter:
-    """The loop's state: frames under way and tiles that wait for their batch."""
+    """The loop's state: frames under way, tiles that wait, and the batch the model has."""
 
     def __init__(self, judge: Judge, recorder: Recorder, kept: KeptTiles, batch_size: int) -> None:
         self._judge = judge
         self._recorder = recorder
         self._kept = kept
         self._batch_size = batch_size
+        self._model = ThreadPoolExecutor(1, "model")
         self._open: dict[FrameFile, _OpenFrame] = {}
-        self._waiting: list[tuple[FrameFile, Tile]] = []
+        self._waiting: list[tuple[FrameFile, ExaminedTile]] = []
+        self._under_way: _Batch | None = None
         self.report = FilterReport()
+
+    def close(self) -> None:
+        """End the model's thread; a batch that is not committed is judged anew next time."""
+        self._model.shutdown(cancel_futures=True)
 
     def run(
         self,
@@ -99,10 +117,12 @@ class Filter:
         if isinstance(event, TilesRead):
             self._waiting += [(event.file, tile) for tile in event.tiles]
             while len(self._waiting) >= self._batch_size:
-                self._commit(self._batch_size)
+                self._start(self._batch_size)
         elif isinstance(event, FrameOpened):
             row = self._recorder.begin_frame(event.file, event.frame, event.tile_count, time.time())
-            self._open[event.file] = _OpenFrame(row.frame_id, event.frame, event.first)
+            self._open[event.file] = _OpenFrame(
+                row.frame_id, event.frame, event.tile_count, event.first
+            )
         elif isinstance(event, FrameFinished):
             self._open[event.file].finished = True
         elif isinstance(event, FrameSkipped):
@@ -112,8 +132,11 @@ class Filter:
 
     def flush(self) -> None:
         """Judge and commit all that waits."""
-        if self._waiting or any(frame.finished for frame in self._open.values()):
-            self._commit(len(self._waiting))
+        if self._waiting:
+            self._start(len(self._waiting))
+        self._finish()
+        if any(state.finished for state in self._open.values()):
+            self._commit((), [])
 
     def _fail(self, event: FrameFailed) -> None:
         self.flush()
@@ -121,28 +144,37 @@ class Filter:
         self._recorder.fail_frame(event.file, event.reason, event.message, time.time())
         self.report.frames_failed.append((event.file.name, event.reason, event.message))
 
-    def _commit(self, count: int) -> None:
-        batch, self._waiting = self._waiting[:count], self._waiting[count:]
-        tiles = [TileOfFrame(self._open[file].frame.name, tile) for file, tile in batch]
-        judged = self._judge.judge(tiles)
-        for file, _ in batch:
+    def _start(self, count: int) -> None:
+        """Give the model the next tiles, and commit those it had before meanwhile."""
+        taken, self._waiting = self._waiting[:count], self._waiting[count:]
+        files, tiles = zip(*taken, strict=True)
+        batch = _Batch(files, tiles, self._model.submit(self._judge.predict, tiles))
+        self._finish()
+        self._under_way = batch
+
+    def _finish(self) -> None:
+        batch, self._under_way = self._under_way, None
+        if batch is not None:
+            judged = self._judge.decide(batch.tiles, batch.predictions.result())
+            self._commit(batch.files, judged)
+
+    def _commit(self, files: Sequence[FrameFile], judged: Sequence[Judged]) -> None:
+        for file in files:
             self._open[file].tiles_done += 1
         rows = [
             (self._open[file].frame_id, self._open[file].frame, one)
-            for (file, _), one in zip(batch, judged, strict=True)
+            for file, one in zip(files, judged, strict=True)
         ]
-        result = self._recorder.commit(rows, self._progress(batch), time.time())
+        result = self._recorder.commit(rows, self._progress(set(files)), time.time())
         for address in result.evicted_addresses:
             self._kept.forget(address)
         self._count(judged, result)
 
-    def _progress(self, batch: Sequence[tuple[FrameFile, Tile]]) -> list[FrameProgress]:
-        """How far each frame has come; a frame is finished when none of its tiles wait."""
-        behind = {file for file, _ in self._waiting}
-        touched = {file for file, _ in batch}
+    def _progress(self, touched: set[FrameFile]) -> list[FrameProgress]:
+        """How far each frame has come; it is finished when none of its tiles are left."""
         progress = []
         for file, state in list(self._open.items()):
-            finished = state.finished and file not in behind
+            finished = state.finished and state.tiles_done == state.tile_count
             if file in touched or finished:
                 progress.append(FrameProgress(state.frame_id, state.tiles_done, finished))
             if finished:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from edge_agent.domain import Finding, Judged, Prediction, Tile, Verdict
+from edge_agent.domain import Finding, Judged, Prediction, Tile
 from edge_agent.imagery.payload import MEDIA_TYPES, PayloadSettings, encode_payload
 from edge_agent.inference.session import Session
 from edge_agent.novelty.memory import Duplicate, KeptTiles
 from edge_agent.novelty.perceptual_hash import perceptual_hash
-from edge_agent.rules.quality import assess
+from edge_agent.rules.quality import QualitySettings, assess
 from edge_agent.scoring.calibration import Calibration
 from edge_agent.scoring.logits import logit_scores, softmax, usable_rows
 from edge_agent.selection.audit import audit_draw
@@ -23,20 +23,40 @@ INFERENCE: Final = "inference"
 
 
 @dataclass(frozen=True, slots=True)
-class TileOfFrame:
-    """A tile and the name of the frame it was cut from."""
+class ExaminedTile:
+    """A tile and all that can be said of it without the model or what was kept before."""
 
     frame: str
     tile: Tile
+    quality: Finding
+    content_sha256: bytes
+    perceptual_hash: int | None
 
     @property
     def address(self) -> str:
         """How people name a tile: `frame@row,column`."""
         return f"{self.frame}@{self.tile.row},{self.tile.column}"
 
+    @property
+    def visible(self) -> bool:
+        """Whether there is anything to show to the model."""
+        return self.quality.state == "ok"
+
+
+def examine(frame: str, tile: Tile, settings: QualitySettings) -> ExaminedTile:
+    """What a tile is by itself; needs no order, so it can be done as tiles are read."""
+    quality = assess(tile, settings)
+    return ExaminedTile(
+        frame=frame,
+        tile=tile,
+        quality=quality,
+        content_sha256=hashlib.sha256(tile.pixels.tobytes()).digest(),
+        perceptual_hash=perceptual_hash(tile.pixels) if quality.state == "ok" else None,
+    )
+
 
 class Judge:
-    """Everything that turns tiles into verdicts; the kept tiles it remembers are its only state."""
+    """What turns tiles into verdicts; the kept tiles it remembers are its only state."""
 
     def __init__(
         self,
@@ -54,19 +74,23 @@ class Judge:
         self._kept = kept
         self._survey = survey
 
-    def judge(self, batch: Sequence[TileOfFrame]) -> list[Judged]:
-        """One record per tile, in the order given."""
-        quality = [assess(item.tile, self._policy.quality) for item in batch]
-        visible = [index for index, finding in enumerate(quality) if finding.state == "ok"]
-        predictions = self._predict([batch[index].tile for index in visible])
-        by_index = dict(zip(visible, predictions, strict=True))
+    def predict(self, batch: Sequence[ExaminedTile]) -> list[Prediction | None]:
+        """Predictions in the order given; None where there is nothing to see, or where the
+        model's numbers are not finite. Touches no state: another thread may call it."""
+        visible = [item.tile for item in batch if item.visible]
+        predictions = iter(self._predict(visible))
+        return [next(predictions) if item.visible else None for item in batch]
+
+    def decide(
+        self, batch: Sequence[ExaminedTile], predictions: Sequence[Prediction | None]
+    ) -> list[Judged]:
+        """Verdicts in the order given, each knowing of the tiles kept before it."""
         return [
-            self._judge_one(item, quality[index], by_index.get(index), index in by_index)
-            for index, item in enumerate(batch)
+            self._decide_one(item, prediction)
+            for item, prediction in zip(batch, predictions, strict=True)
         ]
 
     def _predict(self, tiles: Sequence[Tile]) -> list[Prediction | None]:
-        """Predictions of the model; None where its numbers are not finite."""
         if not tiles:
             return []
         outputs = self._session.run([tile.pixels for tile in tiles])
@@ -91,37 +115,30 @@ class Judge:
         )
         return [next(found) if good else None for good in usable]
 
-    def _judge_one(
-        self, item: TileOfFrame, quality: Finding, prediction: Prediction | None, ran: bool
-    ) -> Judged:
-        tile = item.tile
-        findings = [quality]
-        if ran and prediction is None:
-            findings.append(Finding(INFERENCE, "flag", {"fault": "non-finite"}))
-        content = hashlib.sha256(tile.pixels.tobytes()).digest()
-        likeness = perceptual_hash(tile.pixels) if prediction is not None else None
+    def _decide_one(self, item: ExaminedTile, prediction: Prediction | None) -> Judged:
+        findings = [item.quality]
         duplicate = None
         if prediction is not None:
-            duplicate = self._kept.find(content, likeness)
+            duplicate = self._kept.find(item.content_sha256, item.perceptual_hash)
             findings.append(_novelty_finding(duplicate))
+        elif item.visible:
+            findings.append(Finding(INFERENCE, "flag", {"fault": "non-finite"}))
+        tile = item.tile
         draw = audit_draw(self._policy.audit_seed, self._survey, item.frame, tile.row, tile.column)
         verdict = decide(Candidate(findings, prediction, duplicate, draw), self._policy)
         if verdict.keep:
-            self._kept.add(item.address, content, likeness)
+            self._kept.add(item.address, item.content_sha256, item.perceptual_hash)
         return Judged(
             tile=tile,
             prediction=prediction,
             findings=tuple(findings),
             quality=None,
-            content_sha256=content,
-            perceptual_hash=likeness,
+            content_sha256=item.content_sha256,
+            perceptual_hash=item.perceptual_hash,
             verdict=verdict,
-            payload=self._encode(tile, verdict),
+            payload=encode_payload(tile.pixels, self._payload) if verdict.keep else None,
             payload_type=MEDIA_TYPES[self._payload.format] if verdict.keep else None,
         )
-
-    def _encode(self, tile: Tile, verdict: Verdict) -> bytes | None:
-        return encode_payload(tile.pixels, self._payload) if verdict.keep else None
 
 
 def _novelty_finding(duplicate: Duplicate | None) -> Finding:

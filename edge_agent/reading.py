@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from edge_agent.domain import Frame, Tile
+from edge_agent.domain import Frame
 from edge_agent.imagery.frames import FrameError, FrameFile, TilePlan, open_frame
+from edge_agent.judge import ExaminedTile, examine
+from edge_agent.rules.quality import QualitySettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +24,10 @@ class FrameOpened:
 
 @dataclass(frozen=True, slots=True)
 class TilesRead:
-    """Some tiles of the frame opened last, in order."""
+    """Some tiles of the frame opened last, in order, already examined."""
 
     file: FrameFile
-    tiles: tuple[Tile, ...]
+    tiles: tuple[ExaminedTile, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +53,21 @@ class FrameFailed:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How tiles are looked at while they are read, and how many are handed over at once."""
+
+    quality: QualitySettings
+    tiles_at_once: int
+
+
 ReadEvent: TypeAlias = FrameOpened | TilesRead | FrameFinished | FrameSkipped | FrameFailed
 FirstTile: TypeAlias = Callable[[FrameFile], int | None]
 """From which tile on a file is still to be read; None if it is done."""
 
 
 def read_frames(
-    files: Iterable[FrameFile], first_tile: FirstTile, plan: TilePlan, tiles_at_once: int
+    files: Iterable[FrameFile], first_tile: FirstTile, plan: TilePlan, look: Look
 ) -> Iterator[ReadEvent]:
     """Read one file after the other; a bad one is told and left behind."""
     for file in files:
@@ -66,22 +76,20 @@ def read_frames(
             yield FrameSkipped(file)
             continue
         try:
-            yield from _read_frame(file, first, plan, tiles_at_once)
+            yield from _read_frame(file, first, plan, look)
         except FrameError as error:
             yield FrameFailed(file, error.reason, error.message)
 
 
-def _read_frame(
-    file: FrameFile, first: int, plan: TilePlan, tiles_at_once: int
-) -> Iterator[ReadEvent]:
+def _read_frame(file: FrameFile, first: int, plan: TilePlan, look: Look) -> Iterator[ReadEvent]:
     with open_frame(file, plan) as opened:
         yield FrameOpened(file, opened.frame, opened.tile_count, first)
-        waiting: list[Tile] = []
+        waiting: list[ExaminedTile] = []
         failure: FrameError | None = None
         try:
             for tile in opened.tiles(first):
-                waiting.append(tile)
-                if len(waiting) == tiles_at_once:
+                waiting.append(examine(file.name, tile, look.quality))
+                if len(waiting) == look.tiles_at_once:
                     yield TilesRead(file, tuple(waiting))
                     waiting = []
         except FrameError as error:

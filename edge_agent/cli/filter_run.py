@@ -20,7 +20,7 @@ from edge_agent.inference.session import Session
 from edge_agent.judge import Judge
 from edge_agent.novelty.memory import KeptTiles
 from edge_agent.read_ahead import ReadAhead
-from edge_agent.reading import FirstTile, ReadEvent, read_frames
+from edge_agent.reading import FirstTile, Look, ReadEvent, read_frames
 from edge_agent.records.database import Database, open_database
 from edge_agent.records.ledger import frame_state, open_survey, start_boot
 from edge_agent.records.memory import kept_hashes
@@ -86,7 +86,8 @@ def reading(
     spec = bundle.description.input
     plan = TilePlan((spec.size[0], spec.size[1]), spec.gsd_m, settings.imagery)
     first_tile = _first_tile(Path(settings.records.database), survey_id)
-    reader = read_frames(files, first_tile, plan, settings.inference.batch_size)
+    look = Look(settings.policy.quality, settings.inference.batch_size)
+    reader = read_frames(files, first_tile, plan, look)
     return ReadAhead(reader, READ_AHEAD)
 
 
@@ -106,8 +107,8 @@ def opened_filter(settings: EdgeSettings) -> Iterator[tuple[Filter, Bundle, int]
             kept.add(address, content, likeness)
         name = settings.survey.name
         judge = Judge(session, calibration, settings.policy, settings.payload, kept, name)
-        loop = Filter(judge, recorder, kept, settings.inference.batch_size)
-        yield loop, bundle, survey.survey_id
+        with closing(Filter(judge, recorder, kept, settings.inference.batch_size)) as loop:
+            yield loop, bundle, survey.survey_id
 
 
 def _survey(database: Database, settings: EdgeSettings, bundle: Bundle) -> Survey:

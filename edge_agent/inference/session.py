@@ -122,18 +122,18 @@ class Preprocess:
     def __init__(self, spec: InputSpec) -> None:
         mean = np.array(spec.mean, dtype=np.float64)
         scale = np.array(spec.scale, dtype=np.float64)
-        self._factor = (1.0 / scale).astype(np.float32)
-        self._shift = (-mean / scale).astype(np.float32)
-        self._order = (0, 1, 2) if spec.colour == "RGB" else (2, 1, 0)
+        self._factor = (1.0 / scale).astype(np.float32)[:, None, None]
+        self._shift = (-mean / scale).astype(np.float32)[:, None, None]
+        self._order = slice(None) if spec.colour == "RGB" else slice(None, None, -1)
 
     def __call__(self, pixels: Sequence[Pixels] | npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """The network's input for N tiles."""
         height, width = pixels[0].shape[:2]
         batch = np.empty((len(pixels), 3, height, width), dtype=np.float32)
         for target, tile in zip(batch, pixels, strict=True):
-            for channel, source in enumerate(self._order):
-                np.multiply(tile[:, :, source], self._factor[channel], out=target[channel])
-                target[channel] += self._shift[channel]
+            planes = np.ascontiguousarray(tile.transpose(2, 0, 1)[self._order])
+            np.multiply(planes, self._factor, out=target)
+            target += self._shift
         return batch
 
 
