@@ -144,7 +144,8 @@ def survey_section(figures: dict[str, Any]) -> str:
             "The accuracy above is of tiles drawn evenly by class. Survey tiles come as the land "
             f"lies: **{100 * test['accuracy']:.1f} %** of {test['familiar']} familiar tiles of "
             f"{test['surveys']} fresh surveys were named right. {test['novel']} tiles there show a "
-            "thing that no training tile showed."
+            "thing that no training tile showed, on a fifth of the tile or more; tiles that such a "
+            "thing only touches are left out of both."
         ),
         "",
         (
