@@ -28,6 +28,7 @@ import onnxruntime as ort
 
 from edge_agent.cli.filter_run import imagery_at, opened_filter, reading
 from edge_agent.imagery.frames import TilePlan, open_frame
+from edge_agent.imagery.settings import ImagerySettings
 from edge_agent.inference.bundle import read_bundle
 from edge_agent.inference.session import InferenceSettings, Preprocess
 from edge_agent.settings import EdgeSettings, SurveySettings
@@ -43,14 +44,20 @@ def settings_of(arguments: argparse.Namespace, database: Path) -> EdgeSettings:
         survey=SurveySettings(name="benchmark", bundle=arguments.bundle),
         inference=InferenceSettings(batch_size=arguments.batch, threads=arguments.threads),
         records=msgspec.structs.replace(defaults.records, database=str(database)),
+        imagery=imagery_of(arguments),
     )
+
+
+def imagery_of(arguments: argparse.Namespace) -> ImagerySettings:
+    """How both sides cut tiles."""
+    return ImagerySettings(resample=arguments.resample)
 
 
 def bare(arguments: argparse.Namespace) -> dict[str, Any]:
     """Seconds of `session.run` alone, over all tiles."""
     bundle = read_bundle(Path(arguments.bundle))
     spec = bundle.description.input
-    plan = TilePlan((spec.size[0], spec.size[1]), spec.gsd_m, EdgeSettings().imagery)
+    plan = TilePlan((spec.size[0], spec.size[1]), spec.gsd_m, imagery_of(arguments))
     pixels = []
     for file in imagery_at(Path(arguments.imagery)).files:
         with open_frame(file, plan) as frame:
@@ -101,7 +108,7 @@ def one_round(role: str, arguments: argparse.Namespace, imagery: str) -> dict[st
     """One side, in a process of its own."""
     command = [sys.executable, __file__, "--role", role, "--bundle", arguments.bundle]
     command += ["--imagery", imagery, "--threads", f"{arguments.threads}"]
-    command += ["--batch", f"{arguments.batch}"]
+    command += ["--batch", f"{arguments.batch}", "--resample", arguments.resample]
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
     result: dict[str, Any] = json.loads(done.stdout)
     return result
@@ -123,6 +130,7 @@ def compare(arguments: argparse.Namespace, imagery: str) -> dict[str, Any]:
         "imagery": Path(imagery).name,
         "threads": arguments.threads,
         "batch": arguments.batch,
+        "resample": arguments.resample,
         "rounds": arguments.rounds,
         "tiles": sides["path"][0]["tiles"],
         "kept": sides["path"][0]["kept"],
@@ -139,6 +147,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--bundle", default=str(REPOSITORY / "models" / "scenes-aerial"))
     parser.add_argument("--imagery", help="file or folder; without it a rehearsal's orthomosaic")
+    parser.add_argument("--resample", choices=("native", "bundle-gsd"), default="native")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=32)
