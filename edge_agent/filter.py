@@ -14,8 +14,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from edge_agent.domain import Frame, Judged, Prediction
+from edge_agent.domain import Frame, Judged
 from edge_agent.imagery.frames import FrameFile
+from edge_agent.inference.session import Outputs
 from edge_agent.judge import ExaminedTile, Judge
 from edge_agent.novelty.memory import KeptTiles
 from edge_agent.read_ahead import EndedError, ReadAhead
@@ -66,7 +67,7 @@ class _Batch:
     files: tuple[FrameFile, ...]
     """Of each tile."""
     tiles: tuple[ExaminedTile, ...]
-    predictions: Future[list[Prediction | None]]
+    outputs: Future[Outputs] | None
 
 
 class Filter:
@@ -148,15 +149,15 @@ class Filter:
         """Give the model the next tiles, and commit those it had before meanwhile."""
         taken, self._waiting = self._waiting[:count], self._waiting[count:]
         files, tiles = zip(*taken, strict=True)
-        batch = _Batch(files, tiles, self._model.submit(self._judge.predict, tiles))
+        batch = _Batch(files, tiles, self._judge.start(tiles, self._model))
         self._finish()
         self._under_way = batch
 
     def _finish(self) -> None:
         batch, self._under_way = self._under_way, None
         if batch is not None:
-            judged = self._judge.decide(batch.tiles, batch.predictions.result())
-            self._commit(batch.files, judged)
+            outputs = None if batch.outputs is None else batch.outputs.result()
+            self._commit(batch.files, self._judge.decide(batch.tiles, outputs))
 
     def _commit(self, files: Sequence[FrameFile], judged: Sequence[Judged]) -> None:
         for file in files:

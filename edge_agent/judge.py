@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Final
 
 from edge_agent.domain import Finding, Judged, Prediction, Tile
 from edge_agent.imagery.payload import MEDIA_TYPES, PayloadSettings, encode_payload
-from edge_agent.inference.session import Session
+from edge_agent.inference.session import Outputs, Session
 from edge_agent.novelty.memory import Duplicate, KeptTiles
 from edge_agent.novelty.perceptual_hash import perceptual_hash
 from edge_agent.rules.quality import QualitySettings, assess
@@ -74,30 +75,31 @@ class Judge:
         self._kept = kept
         self._survey = survey
 
-    def predict(self, batch: Sequence[ExaminedTile]) -> list[Prediction | None]:
-        """Predictions in the order given; None where there is nothing to see, or where the
-        model's numbers are not finite. Touches no state: another thread may call it."""
-        visible = [item.tile for item in batch if item.visible]
-        predictions = iter(self._predict(visible))
-        return [next(predictions) if item.visible else None for item in batch]
+    def start(self, batch: Sequence[ExaminedTile], model: Executor) -> Future[Outputs] | None:
+        """Have `model` run the bundle on all of the batch that can be seen; None if nothing can.
 
-    def decide(
-        self, batch: Sequence[ExaminedTile], predictions: Sequence[Prediction | None]
-    ) -> list[Judged]:
-        """Verdicts in the order given, each knowing of the tiles kept before it."""
+        Only the run itself is left to the executor: it needs no Python, so that decisions on
+        the batch before go on meanwhile.
+        """
+        visible = [item.tile.pixels for item in batch if item.visible]
+        return model.submit(self._session.run, self._session.prepare(visible)) if visible else None
+
+    def decide(self, batch: Sequence[ExaminedTile], outputs: Outputs | None) -> list[Judged]:
+        """Verdicts in the order given, each knowing of the tiles kept before it.
+
+        `outputs` are those of the visible tiles, None when there are none.
+        """
+        predictions = iter([] if outputs is None else self._predictions(outputs))
         return [
-            self._decide_one(item, prediction)
-            for item, prediction in zip(batch, predictions, strict=True)
+            self._decide_one(item, next(predictions) if item.visible else None) for item in batch
         ]
 
-    def _predict(self, tiles: Sequence[Tile]) -> list[Prediction | None]:
-        if not tiles:
-            return []
-        outputs = self._session.run([tile.pixels for tile in tiles])
+    def _predictions(self, outputs: Outputs) -> list[Prediction | None]:
+        """One per row; None where the model's numbers are not finite."""
         usable = usable_rows(outputs.logits)
+        if not usable.any():
+            return [None] * len(usable)
         logits = outputs.logits[usable]
-        if not len(logits):
-            return [None] * len(tiles)
         probabilities = softmax(logits)
         scores = logit_scores(logits)
         p_values = {}

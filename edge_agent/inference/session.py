@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,9 @@ from operations.errors import Problem
 _log = logging.getLogger(__name__)
 
 CPU: Final = "CPUExecutionProvider"
+
+Prepared: TypeAlias = npt.NDArray[np.float32]
+"""(N, 3, H, W): the network's input for N tiles."""
 _ORT_ERRORS: Final = (
     ort_errors.Fail,
     ort_errors.InvalidArgument,
@@ -81,9 +84,13 @@ class Session:
         """The execution providers in use, best first."""
         return list(self._ort.get_providers())
 
-    def run(self, pixels: Sequence[Pixels] | npt.NDArray[np.uint8]) -> Outputs:
-        """Outputs for N tiles of (H, W, 3) uint8 RGB at the bundle's input size."""
-        results = self._ort.run(self._names, {self._spec.name: self._preprocess(pixels)})
+    def prepare(self, pixels: Sequence[Pixels] | npt.NDArray[np.uint8]) -> Prepared:
+        """N tiles of (H, W, 3) uint8 RGB at the bundle's input size, as the model takes them."""
+        return self._preprocess(pixels)
+
+    def run(self, prepared: Prepared) -> Outputs:
+        """Outputs for N prepared tiles. Leaves Python free for other threads meanwhile."""
+        results = self._ort.run(self._names, {self._spec.name: prepared})
         logits = np.asarray(results[0], dtype=np.float32)
         embedding = np.asarray(results[1], dtype=np.float32) if len(results) > 1 else None
         return Outputs(logits, embedding)
@@ -93,7 +100,7 @@ class Session:
         height, width = self._spec.size
         noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
         try:
-            outputs = self.run([np.full_like(noise, 128), noise])
+            outputs = self.run(self.prepare([np.full_like(noise, 128), noise]))
         except (*_ORT_ERRORS, ValueError) as error:
             hint = "input.size must be what the model was exported for, batches of any length"
             return [Problem(f"the model does not run on a probe batch of two: {error}", hint)]
@@ -126,7 +133,7 @@ class Preprocess:
         self._shift = (-mean / scale).astype(np.float32)[:, None, None]
         self._order = slice(None) if spec.colour == "RGB" else slice(None, None, -1)
 
-    def __call__(self, pixels: Sequence[Pixels] | npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def __call__(self, pixels: Sequence[Pixels] | npt.NDArray[np.uint8]) -> Prepared:
         """The network's input for N tiles."""
         height, width = pixels[0].shape[:2]
         batch = np.empty((len(pixels), 3, height, width), dtype=np.float32)

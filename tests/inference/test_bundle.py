@@ -133,7 +133,8 @@ def test_session_computes_what_the_hand_computes(tiny_bundle: MakeBundle) -> Non
     means = tiles.mean(axis=(1, 2))
     for colour, order in (("RGB", [0, 1, 2]), ("BGR", [2, 1, 0])):
         bundle = read_bundle(tiny_bundle(colour=f'colour = "{colour}"'))
-        outputs = Session(bundle, InferenceSettings()).run(list(tiles))
+        session = Session(bundle, InferenceSettings())
+        outputs = session.run(session.prepare(list(tiles)))
         embedding = (means[:, order] - [10.0, 20.0, 30.0]) / [2.0, 4.0, 5.0]
         weight = np.add.outer(np.arange(3.0), 3.0 * np.arange(4))
         np.testing.assert_allclose(outputs.embedding, embedding, rtol=1e-4, atol=1e-4)

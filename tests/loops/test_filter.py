@@ -48,7 +48,8 @@ def bundle(tiny_bundle: Callable[..., Path]) -> Path:
         for column in range(0, 160, 32)
     ]
     description = read_bundle(folder)
-    outputs = Session(description, InferenceSettings()).run(tiles)
+    session = Session(description, InferenceSettings())
+    outputs = session.run(session.prepare(tiles))
     np.savez(
         folder / "calibration.npz",
         logits=outputs.logits,

@@ -179,7 +179,8 @@ def test_the_agent_sees_what_the_training_saw(
         pytest.skip(f"no scenes in {shared_data}")
     names = [row["name"] for row in split if row["part"] == "calibration"][:32]
     tiles = shrink(read_images(data, names, 256), 128)
-    outputs = Session(read_bundle(bundle), InferenceSettings()).run(tiles)
+    session = Session(read_bundle(bundle), InferenceSettings())
+    outputs = session.run(session.prepare(tiles))
     with np.load(bundle / "calibration.npz") as stored:
         np.testing.assert_allclose(outputs.logits, stored["logits"][:32], atol=1e-2)
         assert outputs.embedding is not None
