@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -109,7 +110,9 @@ def one_round(role: str, arguments: argparse.Namespace, imagery: str) -> dict[st
     command = [sys.executable, __file__, "--role", role, "--bundle", arguments.bundle]
     command += ["--imagery", imagery, "--threads", f"{arguments.threads}"]
     command += ["--batch", f"{arguments.batch}", "--resample", arguments.resample]
-    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    # `edge-agent` sets this for itself; both sides get it here.
+    environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True, env=environment)
     result: dict[str, Any] = json.loads(done.stdout)
     return result
 
