@@ -20,7 +20,8 @@ EXTRAS = {
 }  # fmt: skip
 DISTRIBUTIONS = {"PIL": "pillow", "paho": "paho-mqtt", "importlinter": "import-linter"}
 # The demo's broker: server-sync serve --embedded-broker says so where it is not installed.
-OPTIONAL = {"server_sync": {"amqtt"}}
+# The training loop is tested only where the extra train, too large for a test run, is there.
+OPTIONAL = {"server_sync": {"amqtt"}, "tests": {"torch"}}
 PYTHONS = ("3.11", "3.12", "3.13")
 MACHINES = ("x86_64", "aarch64")
 
