@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
+from typing import TypeAlias
 
 from edge_agent.records.database import Database, open_database
 from edge_agent.records.errors import RecordsCorrupt, RecordsFull, RecordsUnavailable
@@ -56,6 +57,10 @@ class SyncReport:
     """Samples still waiting at the end; those in quarantine do not count."""
 
 
+Turned: TypeAlias = Callable[[str, SyncReport], object]
+"""Hears of a turn of the loop."""
+
+
 @dataclass(frozen=True, slots=True)
 class Drain:
     """End when nothing is left to send, or nothing has moved for a while."""
@@ -72,12 +77,12 @@ def run_sync(
     *,
     drain: Drain | None,
     stop: threading.Event,
-    turned: Callable[[str], object],
+    turned: Turned,
     rng: random.Random | None = None,
 ) -> SyncReport:
     """Work until `stop` is set, or, to `drain`, until nothing sendable is left.
 
-    `turned` hears of every turn of the loop, with a line on how things stand.
+    `turned` hears of every turn of the loop: how things stand in words, and what was done.
 
     Raises:
         OperatorError: the database or the TLS files cannot be used, or another sync is at work.
@@ -112,7 +117,7 @@ class _Sync:
         broker: BrokerSettings,
         drain: Drain | None,
         stop: threading.Event,
-        turned: Callable[[str], object],
+        turned: Turned,
     ) -> None:
         self.report = report
         self._settings = settings
@@ -159,7 +164,7 @@ class _Sync:
     def _wait(self, wait_s: float) -> None:
         until = time.monotonic() + wait_s
         while not self._over() and (left := until - time.monotonic()) > 0.0:
-            self._turned("waiting for the broker")
+            self._turned("waiting for the broker", self.report)
             self._stop.wait(min(left, TURN_S))
 
     # One connection
@@ -193,7 +198,7 @@ class _Sync:
                 self._send_status(link)
                 if _is_success(heard, time.monotonic() - connected_at):
                     backoff.succeeded()
-                self._turned(f"connected, {self._exchange.in_hand} samples under way")
+                self._turned(f"{self._exchange.in_hand} samples under way", self.report)
         except LinkError:
             self._feed(e.Disconnected())
             raise

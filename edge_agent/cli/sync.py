@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import signal
 import socket
+import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from edge_agent.cli.options import ConfigOption, DatabaseOption, JsonOption
+from edge_agent.records.database import open_database
+from edge_agent.records.outbox import statistics
 from edge_agent.settings import load_settings
-from edge_agent.sync import Drain, SyncReport, run_sync
+from edge_agent.sync import Drain, SyncReport, Turned, run_sync
 from operations import sd_notify
 from operations.broker import BrokerSettings
 from operations.errors import ExitCode, Problem, SettingsError
@@ -53,17 +59,18 @@ def sync_command(
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    heart = sd_notify.Progress()
+    path = database or Path(settings.records.database)
     sd_notify.ready()
-    report = run_sync(
-        database or Path(settings.records.database),
-        _device(device if device is not None else settings.uplink.device),
-        settings.uplink,
-        settings.broker if broker is None else _address(broker, settings.broker),
-        drain=Drain(timeout) if drain else None,
-        stop=stop,
-        turned=heart.made,
-    )
+    with _shown(path if drain else None) as turned:
+        report = run_sync(
+            path,
+            _device(device if device is not None else settings.uplink.device),
+            settings.uplink,
+            settings.broker if broker is None else _address(broker, settings.broker),
+            drain=Drain(timeout) if drain else None,
+            stop=stop,
+            turned=turned,
+        )
     sd_notify.stopping()
     if as_json:
         typer.echo(msgspec.json.encode(report).decode())
@@ -71,6 +78,33 @@ def sync_command(
         _print(report)
     if drain and report.left:
         raise typer.Exit(ExitCode.LEFT_OVER)
+
+
+@contextmanager
+def _shown(drained: Path | None) -> Iterator[Turned]:
+    """Feeds the watchdog; at a terminal also a bar, with an end where an outbox is drained."""
+    heart = sd_notify.Progress()
+    total = None
+    if drained is not None and drained.exists():
+        with open_database(drained, readonly=True) as database:
+            total = statistics(database).waiting
+    columns = (
+        TextColumn("samples"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[told]}"),
+    )
+    console = Console(stderr=True)
+    with Progress(
+        *columns, console=console, disable=not sys.stderr.isatty(), transient=True
+    ) as bar:
+        task = bar.add_task("sync", total=total, told="")
+
+        def turned(told: str, report: SyncReport) -> None:
+            heart.made(told)
+            bar.update(task, completed=sum(report.settled.values()), told=told)
+
+        yield turned
 
 
 def _device(name: str) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 from sqlalchemy import Connection
 
@@ -139,7 +140,15 @@ def export(
     wanted = _filter(reason, label, device, survey, outcome, default="pictures")
     with opened(settings) as connection:
         blobs = BlobFolder(Path(settings.store.blobs))
-        done = export_folder(queries.every(connection, wanted), blobs, out)
+        samples = track(
+            queries.every(connection, wanted),
+            "exporting",
+            total=queries.count(connection, wanted),
+            console=Console(stderr=True),
+            transient=True,
+            disable=not sys.stderr.isatty(),
+        )
+        done = export_folder(samples, blobs, out)
     if as_json:
         print_json(
             {
