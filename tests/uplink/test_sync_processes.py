@@ -432,10 +432,14 @@ def make_certificates(folder: Path) -> None:
         subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True)
 
     new = ("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
-    openssl(*new, "-x509", "-days", "2", "-subj", "/CN=ca", "-keyout", "ca.key", "-out", "ca.pem")
+    # Key identifiers and the authority's key usage: Python 3.13 accepts no chain without them.
+    authority = ("-addext", "keyUsage=critical,keyCertSign,cRLSign", "-subj", "/CN=ca")
+    openssl(*new, "-x509", "-days", "2", *authority, "-keyout", "ca.key", "-out", "ca.pem")
     for name, host in (("broker", "IP:127.0.0.1"), (DEVICE, f"DNS:{DEVICE}")):
         openssl(*new, "-subj", f"/CN={name}", "-keyout", f"{name}.key", "-out", f"{name}.csr")
-        (folder / "extensions").write_text(f"subjectAltName={host}\n")
+        (folder / "extensions").write_text(
+            f"subjectAltName={host}\nsubjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n"
+        )
         openssl(
             *("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem", "-CAkey", "ca.key"),
             *("-CAcreateserial", "-days", "2", "-extfile", "extensions", "-out", f"{name}.pem"),
