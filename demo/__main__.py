@@ -83,12 +83,15 @@ def _run(
     imagery: Path, bundle: Bundle, out: Path, broker: str, seconds: dict[str, float]
 ) -> dict[str, Any]:
     database = ["--database", str(out / "edge.db")]
+    # The flight's own folder names its survey; a rehearsal's folder is called what it is.
+    named = [] if imagery != out / "survey" else ["--survey", "rehearsal"]
     with ThreadPoolExecutor(1) as pool:
         everything = pool.submit(bytes_of_everything, imagery, bundle)
         console.print(f"Filtering {imagery} with {bundle.id} ...")
         with _timed(seconds, "filter"):
             filtered = run_json(
-                "edge-agent", "filter", str(imagery), "--bundle", str(bundle.folder), *database,
+                "edge-agent", "filter", str(imagery), "--bundle", str(bundle.folder),
+                *database, *named,
                 allowed=(ExitCode.DONE, ExitCode.SOME_FAILED),
             )  # fmt: skip
         console.print("Sending what was kept ...")
