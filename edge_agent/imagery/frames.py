@@ -67,6 +67,15 @@ class OpenFrame:
         """Number of tiles, the same on every opening."""
         return self.grid.count
 
+    @property
+    def plan(self) -> str:
+        """How the frame is cut: equal texts mean the same pixels in the same order.
+
+        Stable across runs; another size, scale, overlap or stretch gives another text. Where the
+        tiles are placed on the ground is no part of it.
+        """
+        return f"{self.grid.plan}; {self.source.rendering}"
+
     def tiles(self, start: int = 0) -> Iterator[Tile]:
         """Tiles from number `start` on, row by row; each is the same whatever `start`.
 

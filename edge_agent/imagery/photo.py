@@ -70,6 +70,7 @@ class Photo:
     """
 
     bytes_per_pixel = 8
+    rendering = "photo"
 
     def __init__(self, path: Path, max_pixels: int) -> None:
         with warnings.catch_warnings(), _as_frame_error():

@@ -130,6 +130,13 @@ class Raster:
         """Raw samples, their 8-bit forms and masks."""
         return len(self._bands.colours) * (self._type.itemsize + 3) + 2
 
+    @property
+    def rendering(self) -> str:
+        """Stretched between which values, if at all."""
+        if self._stretch is None:
+            return "as stored"
+        return f"from {self._stretch.low!r} to {self._stretch.high!r}"
+
     def read(self, window: Window) -> Block:
         """The window's pixels in 8 bits, 0 where there is no data.
 

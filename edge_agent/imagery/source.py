@@ -31,6 +31,10 @@ class Source(Protocol):
     def bytes_per_pixel(self) -> int:
         """Memory that reading one pixel takes."""
 
+    @property
+    def rendering(self) -> str:
+        """How the file's samples become 8 bits: equal texts, equal pixels."""
+
     def read(self, window: Window) -> Block:
         """The pixels of a window inside the frame.
 

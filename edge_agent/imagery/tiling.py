@@ -40,6 +40,12 @@ class Axis:
         """First pixel of window `index`."""
         return min(index * self.step, self.length - self.window)
 
+    @property
+    def plan(self) -> str:
+        """All windows in a few numbers: equal texts, equal windows, and the other way round."""
+        second = self.offset(1) if self.count > 1 else 0
+        return f"{self.length}/{self.window}+{second}"
+
 
 @dataclass(frozen=True, slots=True)
 class Grid:
@@ -57,6 +63,13 @@ class Grid:
     def count(self) -> int:
         """Number of tiles."""
         return self.rows.count * self.columns.count
+
+    @property
+    def plan(self) -> str:
+        """The windows and what they become: equal texts, equal tiles of the same frame."""
+        height, width = self.size
+        how = "as they are" if self.native else "averaged"
+        return f"rows {self.rows.plan} columns {self.columns.plan} {how} to {height}x{width}"
 
     def window(self, index: int) -> Window:
         """Window of tile `index`."""
