@@ -126,7 +126,7 @@ class Judge:
         elif item.visible:
             findings.append(Finding(INFERENCE, "flag", {"fault": "non-finite"}))
         tile = item.tile
-        draw = audit_draw(self._policy.audit_seed, self._survey, item.frame, tile.row, tile.column)
+        draw = audit_draw(self._policy.audit_seed, self._survey, item.address, item.content_sha256)
         verdict = decide(Candidate(findings, prediction, duplicate, draw), self._policy)
         if verdict.keep:
             self._kept.add(item.address, item.content_sha256, item.perceptual_hash)

@@ -11,14 +11,18 @@ class ExitCode(IntEnum):
     """How a command ended."""
 
     DONE = 0
-    SOME_FAILED = 1
-    """The run went on to its end, but some input could not be used; the ledger says which."""
+    FAULT = 1
+    """A fault of the program itself; the interpreter ends so by its own."""
     USAGE = 2
     """Wrong flags, or a settings file that does not hold."""
     CANNOT_RUN = 3
     """A bundle, database, folder or broker that the command needs is missing or unusable."""
     LEFT_OVER = 4
     """A drain ended with samples still in the outbox."""
+    SOME_FAILED = 5
+    """The run went on to its end, but some input could not be used; the ledger says which."""
+    STOPPED = 6
+    """Stopped before its end; started again, it goes on from there."""
 
 
 @dataclass(frozen=True, slots=True)

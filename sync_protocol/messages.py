@@ -31,6 +31,7 @@ Text = Annotated[str, Meta(max_length=1024)]
 Scalar = bool | int | float | Text
 Evidence = Annotated[dict[Name, Scalar], Meta(max_length=32)]
 Numbers = Annotated[dict[Name, float], Meta(max_length=64)]
+Shares = Annotated[dict[Name, Fraction], Meta(max_length=64)]
 
 
 class Message(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -92,11 +93,11 @@ class SampleDescription(Message, frozen=True, kw_only=True):
     """name@version"""
     bundle_sha256: Sha256
     policy: Name
-    probabilities: Numbers = {}
+    probabilities: Shares = {}
     """Class probabilities, most probable first; small ones may be left out."""
     scores: Numbers = {}
     """Higher = more out-of-distribution."""
-    p_values: Numbers = {}
+    p_values: Shares = {}
     findings: Annotated[tuple[Finding, ...], Meta(max_length=32)] = ()
     reasons: Annotated[tuple[Reason, ...], Meta(max_length=32)] = ()
     value: Fraction

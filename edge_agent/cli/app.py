@@ -15,8 +15,9 @@ app = typer.Typer(
     name="edge-agent",
     help=(
         "Sift aerial tiles on board: keep what the model does not understand, send it home.\n\n"
-        "Exit codes: 0 done; 1 done, but some input could not be read; 2 wrong flags or "
-        "settings; 3 something needed is missing or unusable; 4 samples were left unsent."
+        "Exit codes: 0 done; 1 a fault of the program; 2 wrong flags or settings; 3 something "
+        "needed is missing or unusable; 4 samples were left unsent; 5 done, but some input could "
+        "not be read; 6 stopped before the end."
     ),
     no_args_is_help=True,
     add_completion=False,

@@ -53,10 +53,16 @@ def filter_command(
         raise typer.Exit(ExitCode.SOME_FAILED)
 
 
+def _folder_name(imagery: Path) -> str:
+    """A folder's whole name, dots and all; a file's without its suffix."""
+    place = imagery.resolve()
+    return place.stem if place.is_file() else place.name
+
+
 def _with_flags(
     settings: EdgeSettings, imagery: Path, bundle: Path | None, database: Path | None, survey: str
 ) -> EdgeSettings:
-    name = survey or settings.survey.name or imagery.resolve().stem
+    name = survey or settings.survey.name or _folder_name(imagery)
     chosen = msgspec.structs.replace(settings.survey, name=name)
     if bundle is not None:
         chosen = msgspec.structs.replace(chosen, bundle=str(bundle))

@@ -15,7 +15,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from edge_agent.domain import Pixels
 from edge_agent.inference.bundle import Bundle, BundleError, InputSpec
-from operations.errors import Problem
+from operations.errors import OperatorError, Problem
 
 _log = logging.getLogger(__name__)
 
@@ -34,6 +34,10 @@ _ORT_ERRORS: Final = (
     ort_errors.RuntimeException,
     ort_errors.EPFail,
 )
+
+
+class InferenceError(OperatorError):
+    """The model ran before and does not any more: a device lost, memory gone."""
 
 
 class InferenceSettings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -79,18 +83,23 @@ class Session:
         if problems:
             raise BundleError(f"bundle {bundle.folder} cannot be used", problems)
 
-    @property
-    def providers(self) -> list[str]:
-        """The execution providers in use, best first."""
-        return list(self._ort.get_providers())
-
     def prepare(self, pixels: Sequence[Pixels] | npt.NDArray[np.uint8]) -> Prepared:
         """N tiles of (H, W, 3) uint8 RGB at the bundle's input size, as the model takes them."""
         return self._preprocess(pixels)
 
     def run(self, prepared: Prepared) -> Outputs:
-        """Outputs for N prepared tiles. Leaves Python free for other threads meanwhile."""
-        results = self._ort.run(self._names, {self._spec.name: prepared})
+        """Outputs for N prepared tiles. Leaves Python free for other threads meanwhile.
+
+        Raises:
+            InferenceError: the runtime failed.
+        """
+        try:
+            results = self._ort.run(self._names, {self._spec.name: prepared})
+        except _ORT_ERRORS as error:
+            raise InferenceError(
+                "the model stopped running",
+                [Problem(str(error), "started again, the filter goes on where it was")],
+            ) from error
         logits = np.asarray(results[0], dtype=np.float32)
         embedding = np.asarray(results[1], dtype=np.float32) if len(results) > 1 else None
         return Outputs(logits, embedding)
@@ -101,7 +110,7 @@ class Session:
         noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
         try:
             outputs = self.run(self.prepare([np.full_like(noise, 128), noise]))
-        except (*_ORT_ERRORS, ValueError) as error:
+        except (InferenceError, ValueError) as error:
             hint = "input.size must be what the model was exported for, batches of any length"
             return [Problem(f"the model does not run on a probe batch of two: {error}", hint)]
         problems = []
@@ -153,13 +162,18 @@ def _load(bundle: Bundle, settings: InferenceSettings) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     providers = _available(settings.providers)
     try:
-        return ort.InferenceSession(str(bundle.model_path), options, providers=providers)
+        session = ort.InferenceSession(str(bundle.model_path), options, providers=providers)
     except _ORT_ERRORS as error:
         hint = "is it an ONNX model that this onnxruntime can read?"
         raise BundleError(
             f"bundle {bundle.folder} cannot be used",
             [Problem(f"{bundle.model_path.name} cannot be loaded: {error}", hint)],
         ) from error
+    in_use = session.get_providers()
+    lost = [name for name in providers if name not in in_use]
+    if lost:
+        _log.warning("%s did not start; using %s", ", ".join(lost), ", ".join(in_use))
+    return session
 
 
 def _available(wanted: Sequence[str]) -> list[str]:

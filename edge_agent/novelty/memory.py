@@ -63,6 +63,9 @@ class KeptTiles:
     def add(self, tile: str, content_sha256: bytes, perceptual_hash: int | None) -> None:
         """Remember a kept tile; the oldest is forgotten when memory is full."""
         self.forget(tile)
+        twin = self._by_content.get(content_sha256)
+        if twin is not None:
+            del self._contents[twin]
         self._by_content[content_sha256] = tile
         self._contents[tile] = content_sha256
         if len(self._by_content) > self._capacity:

@@ -89,8 +89,9 @@ def decide(candidate: Candidate, settings: PolicySettings) -> Verdict:
     prediction = candidate.prediction
     if prediction is None:
         return Verdict(False, 0.0, (_invalid_reason(candidate.findings),))
-    worth = tile_value(prediction, settings.thresholds.chosen())
-    strange = tuple(_score_reasons(prediction, settings.thresholds.chosen()))
+    chosen = settings.thresholds.chosen()
+    worth = tile_value(prediction, chosen)
+    strange = tuple(_score_reasons(prediction, chosen))
     if candidate.audit_draw < settings.audit_share:
         drawn = Reason(AUDIT, {"draw": candidate.audit_draw, "share": settings.audit_share})
         value = max(worth, settings.audit_value)
@@ -101,7 +102,7 @@ def decide(candidate: Candidate, settings: PolicySettings) -> Verdict:
         return Verdict(False, worth, (Reason(code, {"distance": float(twin.distance)}),))
     if strange:
         return Verdict(True, worth, strange)
-    return Verdict(False, worth, (Reason(FAMILIAR, _least_p(prediction)),))
+    return Verdict(False, worth, (Reason(FAMILIAR, _least_p(prediction, chosen)),))
 
 
 def tile_value(prediction: Prediction, chosen: Mapping[str, float]) -> float:
@@ -134,8 +135,8 @@ def _score_reasons(prediction: Prediction, chosen: Mapping[str, float]) -> list[
     return [reason for _, reason in sorted(found, key=lambda pair: pair[0])]
 
 
-def _least_p(prediction: Prediction) -> dict[str, float]:
-    p_values = prediction.p_values.values()
+def _least_p(prediction: Prediction, chosen: Mapping[str, float]) -> dict[str, float]:
+    p_values = [p for name, p in prediction.p_values.items() if name in chosen]
     return {"least_p_value": min(p_values)} if p_values else {}
 
 

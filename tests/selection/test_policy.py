@@ -106,15 +106,17 @@ def test_policy_id_follows_every_setting() -> None:
 
 
 def test_audit_draws_are_uniform_and_repeatable() -> None:
-    """Draws fill [0, 1) evenly (Kolmogorov-Smirnov at 0.1 %) and depend on nothing but the key."""
-    draws = np.sort([audit_draw(1, "s", f"f{n % 7}.jpg", n, 2 * n) for n in range(4000)])
+    """Draws fill [0, 1) evenly (Kolmogorov-Smirnov at 0.1 %) and hang on seed, place and pixels."""
+    draws = np.sort([audit_draw(1, "s", f"f{n % 7}.jpg@{n},0", bytes(32)) for n in range(4000)])
     steps = np.arange(4000) / 4000
     assert (
         max(np.abs(draws - steps).max(), np.abs(draws - steps - 1 / 4000).max()) < 1.95 / 4000**0.5
     )
-    assert audit_draw(1, "s", "f", 3, 4) == audit_draw(1, "s", "f", 3, 4)
-    assert audit_draw(1, "s", "f", 3, 4) != audit_draw(2, "s", "f", 3, 4)
-    assert audit_draw(1, "s", "f", 13, 4) != audit_draw(1, "s", "f", 1, 34)
+    once = audit_draw(1, "s", "f@3,4", b"pixels")
+    assert audit_draw(1, "s", "f@3,4", b"pixels") == once
+    others = [(2, "s", "f@3,4", b"pixels"), (1, "t", "f@3,4", b"pixels")]
+    others += [(1, "s", "f@3,5", b"pixels"), (1, "s", "f@3,4", b"flown again")]
+    assert once not in [audit_draw(*other) for other in others]
 
 
 def test_priority_by_hand() -> None:

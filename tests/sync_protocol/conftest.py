@@ -136,6 +136,7 @@ _positive = st.floats(0.0, exclude_min=True, allow_nan=False, allow_infinity=Fal
 _no_less_than_0 = st.floats(0.0, allow_nan=False, allow_infinity=False)
 _fraction = st.floats(0.0, 1.0)
 _numbers = st.dictionaries(_name, _number, max_size=4)
+_shares = st.dictionaries(_name, st.floats(0.0, 1.0), max_size=4)
 _scalar = st.one_of(st.booleans(), st.integers(-(2**63), 2**64 - 1), _number, _text)
 
 
@@ -177,9 +178,9 @@ _description = st.builds(
     bundle=_name,
     bundle_sha256=_sha,
     policy=_name,
-    probabilities=_numbers,
+    probabilities=_shares,
     scores=_numbers,
-    p_values=_numbers,
+    p_values=_shares,
     findings=_some(_finding, 2),
     reasons=_some(st.builds(m.Reason, code=_name, numbers=_numbers), 2),
     value=_fraction,
