@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -20,14 +21,34 @@ class StepError(RuntimeError):
     """A step of the walk ended badly; its own message stands above on stderr."""
 
 
+def tethered(command: str, *arguments: str) -> list[str]:
+    """The command line of one of our commands, as a child that does not outlive this process."""
+    tether = str(Path(__file__).with_name("tether.py"))
+    return [sys.executable, tether, f"{os.getpid()}", str(BIN / command), *arguments]
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """SIGTERM, then SIGKILL for one that does not listen; returns when it is gone."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 def run_json(command: str, *arguments: str, allowed: tuple[int, ...] = (0,)) -> Any:
     """Run one of our commands to its end and read the JSON it prints; stderr passes through."""
-    done = subprocess.run(
-        [str(BIN / command), *arguments, "--json"], stdout=subprocess.PIPE, check=False
-    )
-    if done.returncode not in allowed:
-        raise StepError(f"{command} {arguments[0]} ended with exit code {done.returncode}")
-    return json.loads(done.stdout)
+    process = subprocess.Popen(tethered(command, *arguments, "--json"), stdout=subprocess.PIPE)
+    try:
+        printed, _ = process.communicate()
+    finally:
+        end(process)
+    if process.returncode not in allowed:
+        raise StepError(f"{command} {arguments[0]} ended with exit code {process.returncode}")
+    return json.loads(printed)
 
 
 class Server:
@@ -47,7 +68,7 @@ class Server:
         arguments += ["--web", "127.0.0.1:0", "--ready-file", str(self._ready)]
         with log:
             self._process = subprocess.Popen(
-                [str(BIN / "server-sync"), *arguments], stdin=subprocess.DEVNULL, stderr=log
+                tethered("server-sync", *arguments), stdin=subprocess.DEVNULL, stderr=log
             )
         try:
             self._wait_until_ready()
@@ -81,11 +102,5 @@ class Server:
         raise StepError(f"server-sync did not come up; see {self._folder / 'server.log'}")
 
     def _stop(self) -> None:
-        if self._process is None or self._process.poll() is not None:
-            return
-        self._process.terminate()
-        try:
-            self._process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        if self._process is not None:
+            end(self._process)
