@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from operations.errors import ExitCode
+
 UNITS = ("edge-agent-filter.service", "edge-agent-sync.service", "server-sync.service")
 EXPOSURE_LIMIT = 3.0
 STUB_TARGETS = ("sysinit", "basic", "network", "shutdown", "multi-user")
@@ -52,7 +54,7 @@ def analyzer() -> str:
 
 
 def test_a_service_is_watched_limited_and_restarted(unit_file: Path) -> None:
-    """Readiness and watchdog by notification, a memory limit, restarts that end, not on misuse."""
+    """Readiness and watchdog by notification, a memory limit, restarts, but not on misuse."""
     unit = read(unit_file)
     service = unit["Service"]
     expected = {
@@ -71,10 +73,22 @@ def test_a_service_is_watched_limited_and_restarted(unit_file: Path) -> None:
     assert re.fullmatch(r"\d+[MG]", service["MemoryMax"][0])
     assert seconds(service["WatchdogSec"][0]) >= 30
     assert unit["Install"]["WantedBy"] == ["multi-user.target"]
-    # Without this the burst could never be reached, and a broken service would spin for ever.
-    burst = int(unit["Unit"]["StartLimitBurst"][0])
-    window = seconds(unit["Unit"]["StartLimitIntervalSec"][0])
-    assert burst * seconds(service["RestartSec"][0]) < window
+
+
+def test_no_fault_keeps_a_service_down_for_ever(unit_file: Path) -> None:
+    """A device in the air has nobody to reset a start limit: it tries again, unhurried, always."""
+    unit = read(unit_file)
+    assert unit["Unit"]["StartLimitIntervalSec"] == ["0"]
+    assert "StartLimitBurst" not in unit["Unit"] | unit["Service"]
+    assert 10 <= seconds(unit["Service"]["RestartSec"][0]) <= 30
+
+
+def test_only_wrong_flags_or_settings_end_the_restarts(unit_file: Path) -> None:
+    """A missing broker, bundle or disk may come back; the settings file does not mend itself."""
+    service = read(unit_file)["Service"]
+    assert service["RestartPreventExitStatus"] == [str(int(ExitCode.USAGE))]
+    # As services the programs end with 0 when they are stopped: no other code is a success.
+    assert "SuccessExitStatus" not in service
 
 
 def test_the_filter_has_no_network(repository: Path) -> None:
