@@ -31,7 +31,10 @@ class Applied:
 
 
 class Intake:
-    """Applies messages to a store. Holds nothing about any sample."""
+    """Applies messages to a store. Holds nothing about any sample.
+
+    Blobs are only staged: whoever commits flushes them first.
+    """
 
     def __init__(self, settings: IntakeSettings, blobs: Blobs) -> None:
         self._settings = settings
@@ -221,7 +224,6 @@ class Intake:
             return str(error)
 
     def _keep(self, step: _Step, key: SampleKey, data: bytes, picture: Picture) -> None:
-        # The blob is durable before the row that speaks of it; a blob without a row is harmless.
         sha256 = self._blobs.put(data)
         if pictures.twin(step.connection, bytes.fromhex(sha256)) is None:
             survey, phash = descriptions.look_of(step.connection, key)

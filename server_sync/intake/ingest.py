@@ -119,12 +119,18 @@ class Worker:
     def _commit(self, batch: list[Inbound]) -> list[Applied]:
         room = self._has_room()
         now_ms = _now_ms()
-        with self._metadata.writing() as connection:
-            applied = [
-                self._intake.apply(connection, each.topic, each.payload, now_ms, room=room)
-                for each in batch
-            ]
-            self._intake.finish(connection, applied, now_ms)
+        try:
+            with self._metadata.writing() as connection:
+                applied = [
+                    self._intake.apply(connection, each.topic, each.payload, now_ms, room=room)
+                    for each in batch
+                ]
+                self._intake.finish(connection, applied, now_ms)
+                # Blobs are durable before the rows that speak of them; one without a row is
+                # harmless.
+                self._blobs.flush()
+        finally:
+            self._blobs.discard()  # nothing is left to discard but on a way out by an error
         return applied
 
     def _answer(self, batch: list[Inbound], applied: list[Applied]) -> None:

@@ -1,4 +1,8 @@
-"""Payloads by the SHA-256 of their bytes; what is there is whole."""
+"""Payloads by the SHA-256 of their bytes; what is there is whole.
+
+Writing is in two steps, so that the payloads of one commit share their waits for the disk: `put`
+stages, `flush` makes all that is staged durable.
+"""
 
 from __future__ import annotations
 
@@ -6,21 +10,38 @@ import hashlib
 import os
 import re
 import tempfile
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
 _SHA256_HEX = re.compile(r"[0-9a-f]{64}")
+_SYNC_THREADS = 8
+"""They only wait for the disk, which takes several requests at once."""
 
 
 class Blobs(Protocol):
     """Where payloads live. Putting the same bytes twice is putting them once."""
 
     def put(self, data: bytes) -> str:
-        """Keep `data`, durably, before returning its SHA-256 in hex.
+        """Stage `data` for the next `flush`; its SHA-256 in hex.
 
         Raises:
             OSError: it could not be kept; nothing of it is visible.
         """
+        ...
+
+    def flush(self) -> None:
+        """Make all that is staged durable, bytes and names, before returning.
+
+        Raises:
+            OSError: not all could be kept; what is visible is whole, and the rest is as if it had
+                never been put.
+        """
+        ...
+
+    def discard(self) -> None:
+        """Forget what is staged."""
         ...
 
     def get(self, sha256: str) -> bytes:
@@ -32,7 +53,7 @@ class Blobs(Protocol):
         ...
 
     def has(self, sha256: str) -> bool:
-        """Whether the bytes are there."""
+        """Whether the bytes are there, or staged."""
         ...
 
     def free_bytes(self) -> int | None:
@@ -41,7 +62,10 @@ class Blobs(Protocol):
 
 
 class BlobFolder:
-    """Blobs as files: `ab/cdef...`, complete from the moment their name appears."""
+    """Blobs as files: `ab/cdef...`, complete from the moment their name appears.
+
+    One thread writes; any number read.
+    """
 
     def __init__(self, root: Path) -> None:
         """Make the folder.
@@ -52,20 +76,49 @@ class BlobFolder:
         self.root = root
         self._incoming = root / "incoming"
         self._incoming.mkdir(parents=True, exist_ok=True)
+        self._staged: dict[str, Path] = {}
+        self._seen: set[Path] = set()
+        """Folders of blobs found in place: their names may be another worker's, not yet durable."""
+        self._lasting: set[Path] = set()
+        """Folders whose own names are known to be durable."""
 
     def put(self, data: bytes) -> str:
         sha256 = hashlib.sha256(data).hexdigest()
+        if sha256 in self._staged:
+            return sha256
         target = self._path(sha256)
         try:
             if target.stat().st_size == len(data):
+                self._seen.add(target.parent)
                 return sha256
         except FileNotFoundError:
             pass
-        if not target.parent.is_dir():
-            target.parent.mkdir(exist_ok=True)
-            _sync_folder(self.root)
-        self._write(target, data)
+        self._staged[sha256] = self._stage(data)
         return sha256
+
+    def flush(self) -> None:
+        """Bytes on disk, then names, then names on disk: a crash leaves no name without bytes."""
+        if not self._staged and not self._seen:
+            return
+        try:
+            targets = {sha256: self._path(sha256) for sha256 in self._staged}
+            folders = self._seen | {target.parent for target in targets.values()}
+            self._make(folders - self._lasting)
+            _each(_sync, self._staged.values())
+            for sha256, target in targets.items():
+                self._staged[sha256].replace(target)
+            _each(_sync, folders)
+        except OSError:
+            self.discard()
+            raise
+        self._staged.clear()
+        self._seen.clear()
+
+    def discard(self) -> None:
+        for temporary in self._staged.values():
+            temporary.unlink(missing_ok=True)
+        self._staged.clear()
+        self._seen.clear()
 
     def get(self, sha256: str) -> bytes:
         try:
@@ -74,7 +127,7 @@ class BlobFolder:
             raise KeyError(sha256) from error
 
     def has(self, sha256: str) -> bool:
-        return self._path(sha256).is_file()
+        return sha256 in self._staged or self._path(sha256).is_file()
 
     def free_bytes(self) -> int | None:
         state = os.statvfs(self.root)
@@ -89,21 +142,26 @@ class BlobFolder:
                 removed += 1
         return removed
 
-    def _write(self, target: Path, data: bytes) -> None:
-        """Temporary file, its bytes on disk, the name, the name on disk: in that order."""
+    def _stage(self, data: bytes) -> Path:
         handle, name = tempfile.mkstemp(dir=self._incoming)
         temporary = Path(name)
         try:
             with os.fdopen(handle, "wb") as file:
+                os.fchmod(handle, 0o640)
                 file.write(data)
-                file.flush()
-                os.fchmod(file.fileno(), 0o640)
-                os.fsync(file.fileno())
-            temporary.replace(target)
         except OSError:
             temporary.unlink(missing_ok=True)
             raise
-        _sync_folder(target.parent)
+        return temporary
+
+    def _make(self, folders: set[Path]) -> None:
+        """Make folders that are not there, and all their names durable."""
+        if not folders:
+            return
+        for folder in folders:
+            folder.mkdir(exist_ok=True)
+        _sync(self.root)
+        self._lasting |= folders
 
     def _path(self, sha256: str) -> Path:
         if not _SHA256_HEX.fullmatch(sha256):
@@ -111,8 +169,20 @@ class BlobFolder:
         return self.root / sha256[:2] / sha256[2:]
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+def _each(work: Callable[[Path], None], paths: Iterable[Path]) -> None:
+    """Do it for all at the same time; raises the first error once all are done."""
+    chosen = list(paths)
+    if len(chosen) == 1:
+        work(chosen[0])
+    elif chosen:
+        with ThreadPoolExecutor(min(_SYNC_THREADS, len(chosen)), "sync") as threads:
+            results = [threads.submit(work, path) for path in chosen]
+        for result in results:
+            result.result()
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -299,12 +299,14 @@ class Shelf:
                 message = codec.encode(m.Offer(samples=(each,)))
                 topic = topics.build(device, topics.Kind.OFFER)
                 self.intake.apply(connection, topic, message, 1_700_000_000_000, room=True)
+            self.blobs.flush()
 
     def send(self, device, kind, message):
         with self.metadata.writing() as connection:
             self.intake.apply(
                 connection, topics.build(device, kind), codec.encode(message), 1000, room=True
             )
+            self.blobs.flush()
 
 
 @pytest.fixture

@@ -33,15 +33,18 @@ class PowerCutError(BaseException):
 
 
 class FragileBlobs(BlobFolder):
-    """A blob folder of a machine that may lose power once a blob is written."""
+    """A blob folder of a machine that may lose power once blobs are written: before they are
+    durable, or after that and before the commit."""
 
     cut = False
+    early = False
 
-    def put(self, data):
-        sha256 = super().put(data)
+    def flush(self):
+        if self.cut and self.early:
+            raise PowerCutError
+        super().flush()
         if self.cut:
             raise PowerCutError
-        return sha256
 
 
 class Base:
@@ -145,7 +148,7 @@ batch = st.tuples(st.just("batch"), st.lists(chunk | offer, min_size=1, max_size
 step = (
     batch
     | st.tuples(st.just("restart"))
-    | st.tuples(st.just("cut"), chunk | offer)
+    | st.tuples(st.just("cut"), chunk | offer, st.booleans())
     | st.tuples(st.just("deaf"), chunk | offer)
 )
 
@@ -179,7 +182,7 @@ def run(base, world, steps):
         if action[0] == "restart":
             base.restart()
         elif action[0] == "cut":
-            base.blobs.cut = True
+            base.blobs.cut, base.blobs.early = True, action[2]
             try:
                 base.take(messages_of(world, action[1]))
             except PowerCutError:
@@ -215,7 +218,7 @@ def drain(base, world):
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(steps=st.lists(step, max_size=10))
-@example(steps=[("batch", [("offer", {0, 3}, False)]), ("cut", ("offer", {0}, True))])
+@example(steps=[("batch", [("offer", {0, 3}, False)]), ("cut", ("offer", {0}, True), True)])
 @example(
     steps=[
         (
@@ -224,6 +227,7 @@ def drain(base, world):
         )
     ]
 )
+@example(steps=[("cut", ("offer", {0, 1}, True), False)])
 @example(steps=[("deaf", ("offer", {0, 1, 4}, True))])
 @example(
     steps=[

@@ -35,6 +35,9 @@ def test_a_blob_is_found_by_its_hash_and_kept_once(tmp_path):
     blobs = BlobFolder(tmp_path)
     name = blobs.put(b"pixels")
     assert name == blobs.put(b"pixels") == hashlib.sha256(b"pixels").hexdigest()
+    blobs.flush()
+    assert name == blobs.put(b"pixels")
+    blobs.flush()
     assert blobs.get(name) == b"pixels"
     assert [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()] == [b"pixels"]
     for absent in ("0" * 64, "../../etc/passwd", ""):
@@ -46,16 +49,73 @@ def test_a_blob_of_the_wrong_length_is_written_again(tmp_path):
     """A file cut short by a failing disk is mended by the next put of the same bytes."""
     blobs = BlobFolder(tmp_path)
     name = blobs.put(b"pixels")
+    blobs.flush()
     (tmp_path / name[:2] / name[2:]).write_bytes(b"pix")
     blobs.put(b"pixels")
+    blobs.flush()
     assert blobs.get(name) == b"pixels"
+
+
+def test_a_staged_blob_is_not_visible_until_it_is_flushed(tmp_path):
+    """Staged bytes have no name; a discard leaves nothing of them, a flush all of them."""
+    blobs = BlobFolder(tmp_path)
+    first = blobs.put(b"first")
+    with pytest.raises(KeyError):
+        blobs.get(first)
+    assert blobs.has(first)
+    blobs.discard()
+    assert not blobs.has(first)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    names = [blobs.put(b"second"), blobs.put(b"third")]
+    blobs.flush()
+    assert [BlobFolder(tmp_path).get(name) for name in names] == [b"second", b"third"]
+
+
+TRACED = r"""
+import os, pathlib, sys
+from server_sync.store.blobs import BlobFolder
+root = pathlib.Path(sys.argv[1])
+blobs = BlobFolder(root)
+fsync, rename = os.fsync, pathlib.Path.replace
+def synced(handle):
+    fsync(handle)
+    os.write(1, b"sync " + os.readlink(b"/proc/self/fd/%d" % handle) + b"\n")
+def renamed(path, target):
+    os.write(1, f"name {path} {target}\n".encode())
+    return rename(path, target)
+os.fsync, pathlib.Path.replace = synced, renamed
+for number in range(40):
+    blobs.put(b"%d" % number)
+blobs.flush()
+os.write(1, b"done\n")
+"""
+
+
+def test_names_come_after_bytes_and_each_folder_is_synced_once(tmp_path):
+    """40 blobs in one flush: each file is synced before any name, the names of new folders too;
+    then each folder once, and all that before `flush` returns."""
+    done = subprocess.run(
+        [sys.executable, "-c", TRACED, str(tmp_path)], check=True, capture_output=True, text=True
+    )
+    lines = [line.split() for line in done.stdout.splitlines()]
+    names = [number for number, line in enumerate(lines) if line[0] == "name"]
+    before, after = lines[: names[0]], lines[names[-1] + 1 :]
+    assert len(names) == 40
+    assert sorted(line[1] for line in before) == sorted(
+        [str(tmp_path), *(lines[number][1] for number in names)]
+    )
+    folders = {lines[number][2].rsplit("/", 1)[0] for number in names}
+    assert sorted(line[1] for line in after[:-1]) == sorted(folders)
+    assert after[-1] == ["done"]
 
 
 DIES = """
 import os, pathlib, signal, sys
 from server_sync.store.blobs import BlobFolder
 pathlib.Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-BlobFolder(pathlib.Path(sys.argv[1])).put(b"pixels" * 1000)
+blobs = BlobFolder(pathlib.Path(sys.argv[1]))
+blobs.put(b"pixels" * 1000)
+blobs.flush()
 """
 
 
@@ -72,6 +132,7 @@ def test_a_crash_before_the_rename_leaves_no_visible_blob(tmp_path):
     assert blobs.sweep(made + 10) == 0
     assert blobs.sweep(made + 7200) == 1
     blobs.put(b"pixels" * 1000)
+    blobs.flush()
     assert blobs.get(hashlib.sha256(b"pixels" * 1000).hexdigest()) == b"pixels" * 1000
 
 
