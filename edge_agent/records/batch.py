@@ -105,7 +105,7 @@ def _advance_frame(
 ) -> None:
     """A frame that is finished or failed stays so."""
     moved = connection.execute(
-        "UPDATE frame SET tiles_done = ?, state = ?, changed_at = ?"
+        "UPDATE frame SET tiles_done = ?, state = ?, changed_at = ?, tries = 0"
         " WHERE id = ? AND state = 'open'",
         (step.tiles_done, "finished" if step.finished else "open", now, step.frame_id),
     ).rowcount

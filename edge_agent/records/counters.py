@@ -57,12 +57,13 @@ class Changes:
         """Note a change."""
         self._by_scope[scope][name] += amount
 
-    def moved(self, survey: int, before: str | None, after: str | None) -> None:
-        """Note that a kept tile's delivery changed."""
-        if before is not None:
-            self.add(survey, f"delivery:{before}", -1)
-        if after is not None:
-            self.add(survey, f"delivery:{after}")
+    def moved(self, survey: int, before: str | None, after: str | None, size: int) -> None:
+        """Note that the delivery of a kept tile changed; `size` is that of its pixels."""
+        for delivery, step in ((before, -1), (after, 1)):
+            if delivery is not None:
+                self.add(survey, f"delivery:{delivery}", step)
+            if delivery == "queued":
+                self.add(survey, "payload_bytes_waiting", step * size)
 
     def write(self, connection: sqlite3.Connection) -> None:
         """Write them all."""

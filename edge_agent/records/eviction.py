@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import heapq
 import sqlite3
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
 from edge_agent.records.counters import DEVICE, Changes, read_counter
 from edge_agent.records.identity import address
@@ -15,7 +15,8 @@ from edge_agent.records.values import Caps, SampleRef
 class Room:
     """The room that is left, inside one transaction.
 
-    A sample is given up only for one of a higher key. Under the outbox's cap any sample may have
+    Samples that are set aside go first, whatever they are worth: nobody waits for them. Of the
+    others one is given up only for one of a higher key. Under the outbox's cap any sample may have
     to go; under a survey's cap only one of that survey whose sending has not begun: bytes once
     sent are spent.
     """
@@ -72,12 +73,8 @@ class Room:
         cap = self._caps.survey_max_bytes
         excess = self._survey_bytes + size - cap if cap else 0
         if excess > 0:
-            unsent = outbox_rows(
-                self._connection,
-                "survey_id = ? AND started = 0 AND priority < ? ORDER BY priority, tile_id DESC",
-                (self._survey_id, priority),
-            )
-            chosen = _until(excess, unsent, frozenset())
+            unsent = "survey_id = ? AND started = 0 AND "
+            chosen = _until(excess, self._worst(priority, unsent, (self._survey_id,)), frozenset())
             if size > cap or chosen is None:
                 return None
             victims = chosen
@@ -91,17 +88,19 @@ class Room:
             victims += chosen
         return victims
 
-    def _worst(self, below: float) -> Iterator[OutboxRow]:
-        """Rows of a key below, the lowest first; of equals the youngest."""
-        ways = (
+    def _worst(
+        self, below: float, among: str = "", values: tuple[object, ...] = ()
+    ) -> Iterator[OutboxRow]:
+        """Those set aside, then those of a key below; the lowest first, of equals the youngest."""
+        order = "ORDER BY priority, tile_id DESC"
+        return chain(
+            outbox_rows(self._connection, f"{among}quarantined = 1 {order}", values),
             outbox_rows(
                 self._connection,
-                f"quarantined = {state} AND priority < ? ORDER BY priority, tile_id DESC",
-                (below,),
-            )
-            for state in (0, 1)
+                f"{among}quarantined = 0 AND priority < ? {order}",
+                (*values, below),
+            ),
         )
-        return heapq.merge(*ways, key=lambda row: (row.priority, -row.tile_id))
 
     def _evict(self, row: OutboxRow) -> None:
         frame, top, left = self._connection.execute(

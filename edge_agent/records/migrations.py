@@ -13,7 +13,7 @@ from operations.errors import Problem
 
 APPLICATION_ID: Final = 0x54494C45  # "TILE"
 TABLES: Final = frozenset(
-    {"counter", "event", "survey", "run", "frame", "word", "tile", "outbox", "payload"}
+    {"counter", "event", "survey", "run", "frame", "word", "tile", "memory", "outbox", "payload"}
 )
 
 

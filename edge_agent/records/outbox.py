@@ -13,12 +13,15 @@ from edge_agent.records.counters import DEVICE, Changes, advance, read_counter
 from edge_agent.records.database import Database
 from edge_agent.records.events import write_event
 from edge_agent.records.identity import storable
-from edge_agent.records.removal import id_bytes, outbox_row, take_out
-from edge_agent.records.settling import settle_one
+from edge_agent.records.removal import id_bytes, outbox_row, set_aside, take_out
+from edge_agent.records.settling import settle_one, tell_refused
 from edge_agent.records.values import OutboxState, QueuedSample, SettleResult
 from sync_protocol.messages import SampleDescription, Settlement
 
 _decoder: Final = msgspec.msgpack.Decoder(SampleDescription)
+_TRIED: Final = "SELECT count(*) FROM outbox WHERE attempts > 0 AND quarantined = 0"
+# Tiles are numbered in the order in which they came.
+_OLDEST: Final = "SELECT queued_at FROM outbox ORDER BY tile_id LIMIT 1"
 
 
 def next_samples(
@@ -118,14 +121,20 @@ def settle(
 ) -> SettleResult:
     """What base has committed leaves the outbox, and the ledger keeps how it ended.
 
+    What base refused (`rejected`, `unsupported`) is set aside with base's words instead: one wrong
+    setting at base must not cost a flight. An operator sends it again, or drops it.
+
     `sent_bytes`: payload bytes sent since the last call, counted in the same transaction.
     """
     changes = Changes()
     changes.add(DEVICE, "payload_bytes_sent", sent_bytes)
-    counts = dict.fromkeys(("removed", "late", "repeated", "unknown"), 0)
+    counts = dict.fromkeys(("removed", "set_aside", "late", "repeated", "unknown"), 0)
     with database.writing() as connection:
         for settlement in settlements:
-            counts[settle_one(connection, settlement, changes, now)] += 1
+            effect = settle_one(connection, settlement, changes, now)
+            counts[effect] += 1
+            if effect == "set_aside":
+                tell_refused(connection, settlement, now)
         changes.add(DEVICE, "receipts_unknown", counts["unknown"])
         changes.write(connection)
     if counts["removed"]:
@@ -142,13 +151,7 @@ def quarantine(database: Database, sample_id: str, reason: str) -> bool:
             return False
         changes = Changes()
         text = storable(reason)
-        connection.execute("UPDATE outbox SET quarantined = 1 WHERE tile_id = ?", (row.tile_id,))
-        connection.execute(
-            "UPDATE tile SET delivery = 'quarantined', delivery_detail = ?, delivery_at = ?"
-            " WHERE id = ?",
-            (text, now, row.tile_id),
-        )
-        changes.moved(row.survey_id, "queued", "quarantined")
+        set_aside(connection, row, text, changes, now)
         changes.write(connection)
         write_event(connection, "quarantine", f"sample {sample_id}: {text}", now)
     return True
@@ -173,7 +176,7 @@ def retry(database: Database, ids: Iterable[str]) -> list[str]:
                     " delivery_at = ? WHERE id = ?",
                     (now, row.tile_id),
                 )
-                changes.moved(row.survey_id, "quarantined", "queued")
+                changes.moved(row.survey_id, "quarantined", "queued", row.size)
             done.append(sample_id)
         changes.write(connection)
     return done
@@ -204,17 +207,16 @@ def statistics(database: Database) -> OutboxState:
 def read_state(connection: sqlite3.Connection) -> OutboxState:
     """As `statistics`, inside a transaction."""
     (quarantined,) = connection.execute(
-        "SELECT count(*) FROM outbox WHERE quarantined = 1"
+        "SELECT coalesce(sum(value), 0) FROM counter WHERE name = 'delivery:quarantined'"
     ).fetchone()
-    tried, oldest = connection.execute(
-        "SELECT coalesce(sum(attempts > 0 AND quarantined = 0), 0), min(queued_at) FROM outbox"
-    ).fetchone()
+    (tried,) = connection.execute(_TRIED).fetchone()
+    oldest = connection.execute(_OLDEST).fetchone()
     return OutboxState(
         waiting=read_counter(connection, DEVICE, "outbox_rows") - quarantined,
         quarantined=quarantined,
         bytes=read_counter(connection, DEVICE, "outbox_bytes"),
         tried=tried,
-        oldest_queued_at=oldest,
+        oldest_queued_at=oldest[0] if oldest else None,
     )
 
 

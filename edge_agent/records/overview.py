@@ -35,7 +35,8 @@ class SurveyState:
     counters: dict[str, int]
     """`tiles_seen`, `tiles_kept`, `tiles_skipped`, `kept:REASON`, `skipped:REASON`,
     `delivery:STATE`, `frames_begun`, `frames_finished`, `frames_failed`, `failed:REASON`,
-    `payload_bytes_kept`, `payload_bytes_stored`; none of them negative."""
+    `refused:OUTCOME`, `payload_bytes_kept`, `payload_bytes_waiting`, `payload_bytes_stored`;
+    none of them negative."""
     failures: tuple[FrameFailure, ...]
     """The latest few."""
 

@@ -71,9 +71,22 @@ def take_out(
         connection.execute(
             "UPDATE survey SET bytes = bytes - ? WHERE id = ?", (row.size, row.survey_id)
         )
-    changes.moved(row.survey_id, row.delivery, delivery)
+    changes.moved(row.survey_id, row.delivery, delivery, row.size)
     changes.add(DEVICE, "outbox_rows", -1)
     changes.add(DEVICE, "outbox_bytes", -row.size)
+
+
+def set_aside(
+    connection: sqlite3.Connection, row: OutboxRow, detail: str, changes: Changes, now: float
+) -> None:
+    """Keep a waiting row and its pixels, but offer it no more until an operator says so."""
+    connection.execute("UPDATE outbox SET quarantined = 1 WHERE tile_id = ?", (row.tile_id,))
+    connection.execute(
+        "UPDATE tile SET delivery = 'quarantined', delivery_detail = ?, delivery_at = ?"
+        " WHERE id = ?",
+        (detail, now, row.tile_id),
+    )
+    changes.moved(row.survey_id, row.delivery, "quarantined", row.size)
 
 
 def id_bytes(sample_id: str) -> bytes:

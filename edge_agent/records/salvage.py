@@ -27,7 +27,7 @@ UNREADABLE: Final = (
 """What damaged rows may raise."""
 
 _IN_OUTBOX: Final = ("queued", "quarantined")
-_AS_NEW: Final = {"state": "open", "tiles_done": 0, "reason": None, "message": None}
+_AS_NEW: Final = {"state": "open", "tiles_done": 0, "tries": 0, "reason": None, "message": None}
 _decoder: Final = msgspec.msgpack.Decoder(SampleDescription)
 
 
@@ -85,7 +85,7 @@ def _bring(
     changes.add(survey_id, "payload_bytes_kept", size)
     for name in ("tiles_seen", "tiles_kept", f"kept:{words[tile['reason']]}"):
         changes.add(survey_id, name)
-    changes.moved(survey_id, None, tile["delivery"])
+    changes.moved(survey_id, None, tile["delivery"], size)
 
 
 def _intact(old: sqlite3.Connection, tile_id: int) -> tuple[tuple[str, Row], ...]:

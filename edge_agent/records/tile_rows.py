@@ -90,7 +90,7 @@ class Writer:
                 " delivery_at = ? WHERE id = ?",
                 (self._now, tile_id),
             )
-            self._changes.moved(survey_id, None, "evicted")
+            self._changes.moved(survey_id, None, "evicted", len(payload))
             self.refused.append(reference)
             return
         place = Place(sample_id.hex(), self._survey.boot, self._sequence)
@@ -101,7 +101,7 @@ class Writer:
             (tile_id, sample_id, survey_id, key, len(payload), self._now, description),
         )
         self._connection.execute("INSERT INTO payload VALUES (?, ?)", (tile_id, payload))
-        self._changes.moved(survey_id, None, "queued")
+        self._changes.moved(survey_id, None, "queued", len(payload))
         self.queued.append(reference)
 
     def _place(self, frame_id: int, judged: Judged) -> tuple[object, ...]:

@@ -72,6 +72,10 @@ class FrameRow:
     finished: bool
     """Nothing is left to do, be it because it failed."""
     failed: bool = False
+    plan: str = ""
+    """How it was cut into tiles; `tiles_done` counts tiles of this plan."""
+    reason: str = ""
+    """Of a failed frame: the short code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,7 @@ class BatchResult:
     evicted: tuple[SampleRef, ...]
     """Samples given up for want of room: of this batch, or older ones that were worth less."""
     rotated: int
-    """Ledger rows of skipped tiles forgotten to keep the ledger within its cap."""
+    """Ledger rows forgotten to keep the ledger within its cap."""
 
     @property
     def evicted_addresses(self) -> list[str]:
@@ -150,6 +154,8 @@ class SettleResult:
     """Samples settled before; nothing changed."""
     unknown: int
     """Ids that the ledger does not know."""
+    set_aside: int = 0
+    """Samples that base refused: they stay, in quarantine."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,10 +97,11 @@ def commit(
     finished: bool = False,
     tile_count: int = 10_000,
     now: float = 1000.0,
+    plan: str = "",
 ) -> BatchResult:
     """Record tiles of one frame, going on where it stands."""
     key = FrameKey(name, len(name), 7)
-    row = begin_frame(database, context.survey_id, key, frame(name), tile_count, now)
+    row = begin_frame(database, context.survey_id, key, frame(name), tile_count, now, plan)
     progress = FrameProgress(row.frame_id, row.tiles_done + len(tiles), finished)
     return commit_batch(
         database,
@@ -115,9 +116,13 @@ def commit(
 def counted(connection: sqlite3.Connection) -> dict[tuple[int, str], int]:
     """The counters that can be counted again, as the database keeps them; zeros left out."""
     skipped = ("boot", "birth", "sequence", "ledger_bytes", "ledger_rotated", "full",
-               "receipts_unknown", "payload_bytes_sent")  # fmt: skip
+               "ledger_rotated_kept", "receipts_unknown", "payload_bytes_sent")  # fmt: skip
     rows = connection.execute("SELECT scope, name, value FROM counter").fetchall()
-    return {(scope, name): n for scope, name, n in rows if n and name not in skipped}
+    return {
+        (scope, name): n
+        for scope, name, n in rows
+        if n and name not in skipped and not name.startswith("refused:")
+    }
 
 
 def recounted(connection: sqlite3.Connection) -> dict[tuple[int, str], int]:
@@ -135,8 +140,9 @@ def recounted(connection: sqlite3.Connection) -> dict[tuple[int, str], int]:
         if kept:
             found[scope, "payload_bytes_kept"] += size
             found[scope, f"delivery:{delivery}"] += 1
-        if delivery == "stored":
-            found[scope, "payload_bytes_stored"] += size
+        for state, name in (("stored", "stored"), ("queued", "waiting")):
+            if delivery == state:
+                found[scope, f"payload_bytes_{name}"] += size
     for scope, state, reason in connection.execute("SELECT survey_id, state, reason FROM frame"):
         found[scope, "frames_begun"] += 1
         if state != "open":

@@ -80,10 +80,11 @@ class Model:
                 self.caps.outbox_max_bytes,
             ),
         ):
-            for worst in sorted(candidates, key=lambda s: s.key):
+            for worst in sorted(candidates, key=lambda s: (not s.quarantined, s.key)):
                 if used() + new.size <= cap:
                     break
-                if worst.key[0] < new.key[0] and worst not in going:
+                gives_way = worst.quarantined or worst.key[0] < new.key[0]
+                if gives_way and worst not in going:
                     going.append(worst)
             if used() + new.size > cap:
                 return False
@@ -166,6 +167,9 @@ class Queue(RuleBasedStateMachine):
         settlement = Settlement(sample_id=sample_id, outcome=outcome)
         outbox.settle(self.database, [settlement], 2.0)
         sample = self.model.samples[sample_id]
+        if outcome == "rejected":
+            sample.quarantined = True
+            return
         sample.waiting = False
         sample.charged = sample.started or outcome in ("stored", "duplicate")
 

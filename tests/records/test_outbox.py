@@ -68,7 +68,7 @@ def test_attempts_are_counted_before_and_given_back(database: Database, build: M
     assert outbox.refund_attempt(database, [second]) == {second: 0}
 
 
-@pytest.mark.parametrize("outcome", ["stored", "duplicate", "skipped", "rejected", "unsupported"])
+@pytest.mark.parametrize("outcome", ["stored", "duplicate", "skipped"])
 def test_a_receipt_ends_a_samples_way(
     database: Database, build: ModuleType, outcome: Outcome
 ) -> None:
@@ -84,6 +84,61 @@ def test_a_receipt_ends_a_samples_way(
     assert outbox.settle(database, [again], 8.0) == SettleResult(0, 0, 1, 0)
     assert delivery(database, first) == (outcome, "because")
     assert build.problems(database.connection) == []
+
+
+@pytest.mark.parametrize("outcome", ["rejected", "unsupported"])
+def test_what_base_refuses_is_set_aside(
+    database: Database, build: ModuleType, outcome: Outcome
+) -> None:
+    """One wrong setting at base costs no pixels: an operator sends them again."""
+    first, second = queued(database, build, [0.9, 0.8])
+    before = outbox.payload(database, first)
+    settled = [
+        Settlement(sample_id=sample, outcome=outcome, detail="not this policy")
+        for sample in (first, second)
+    ]
+    assert outbox.settle(database, settled[:1], 7.0) == SettleResult(0, 0, 0, 0, 1)
+    assert outbox.settle(database, settled, 8.0) == SettleResult(0, 0, 1, 0, 1)
+    assert outbox.payload(database, first) == before
+    assert outbox.next_samples(database, 9) == []
+    assert delivery(database, first) == ("quarantined", f"{outcome}: not this policy")
+    (survey,) = overview(database).surveys
+    assert survey.by_prefix("refused") == {outcome: 2}
+    assert [event.kind for event in last_events(database)] == ["refused"]
+    assert build.problems(database.connection) == []
+    assert outbox.retry(database, [first]) == [first]
+    assert [sample.sample_id for sample in outbox.next_samples(database, 9)] == [first]
+    stored = [Settlement(sample_id=sample, outcome="stored") for sample in (first, second)]
+    assert outbox.settle(database, stored, 9.0).removed == 2
+    assert delivery(database, second) == ("stored", None)
+    assert build.problems(database.connection) == []
+
+
+def test_what_is_set_aside_goes_first(database: Database, build: ModuleType) -> None:
+    """However valuable: room is for what base will take."""
+    first, second = queued(database, build, [0.9, 0.5])
+    outbox.settle(database, [Settlement(sample_id=first, outcome="unsupported")], 7.0)
+    survey = build.survey(database)
+    caps = Caps(outbox_max_bytes=2000)
+    result = build.commit(database, survey, [build.judged(5, value=0.1)], caps=caps)
+    assert [sample.sample_id for sample in result.evicted] == [first]
+    waiting = [sample.sample_id for sample in outbox.next_samples(database, 9)]
+    assert waiting == [second, result.kept[0].sample_id]
+    assert build.problems(database.connection) == []
+
+
+def test_numbers_of_the_outbox_need_no_walk_through_it(database: Database) -> None:
+    """Each comes from a counter or out of an index, however many samples wait."""
+    asked: list[str] = []
+    database.connection.set_trace_callback(asked.append)
+    outbox.statistics(database)
+    database.connection.set_trace_callback(None)
+    selects = [query for query in asked if query.startswith("SELECT")]
+    assert len(selects) >= 4
+    for query in selects:
+        for row in database.connection.execute(f"EXPLAIN QUERY PLAN {query}").fetchall():
+            if "outbox" in row[3]:
+                assert "outbox_tried" in row[3] or query.endswith("ORDER BY tile_id LIMIT 1")
 
 
 def test_a_receipt_after_eviction_tells_how_it_ended(database: Database, build: ModuleType) -> None:

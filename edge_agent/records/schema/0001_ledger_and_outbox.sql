@@ -45,6 +45,10 @@ CREATE TABLE frame (
     state TEXT NOT NULL CHECK (state IN ('open', 'finished', 'failed')),
     tile_count INTEGER NOT NULL DEFAULT 0,
     tiles_done INTEGER NOT NULL DEFAULT 0,
+    -- How it was cut into tiles: of another plan, tiles_done means nothing.
+    plan TEXT NOT NULL DEFAULT '',
+    -- Times it was opened since it last came further: counted before, for what kills the process.
+    tries INTEGER NOT NULL DEFAULT 0,
     width INTEGER,
     height INTEGER,
     gsd_m REAL,
@@ -112,6 +116,17 @@ CREATE UNIQUE INDEX tile_place ON tile (frame_id, row, col);
 CREATE UNIQUE INDEX tile_sample ON tile (sample_id) WHERE sample_id IS NOT NULL;
 CREATE INDEX tile_kept ON tile (id) WHERE kept = 1;
 CREATE INDEX tile_skipped ON tile (run_id) WHERE kept = 0;
+CREATE INDEX tile_settled ON tile (run_id) WHERE delivery NOT IN ('queued', 'quarantined');
+
+-- What novelty has to know of kept tiles whose rows the ledger has forgotten.
+CREATE TABLE memory (
+    id INTEGER PRIMARY KEY,
+    frame_id INTEGER NOT NULL REFERENCES frame (id),
+    row INTEGER NOT NULL,
+    col INTEGER NOT NULL,
+    content_sha256 BLOB NOT NULL,
+    perceptual_hash BLOB
+);
 
 -- The queue. The pixels are apart, so that walking it never reads them.
 CREATE TABLE outbox (
@@ -133,7 +148,9 @@ CREATE TABLE outbox (
 
 CREATE INDEX outbox_waiting ON outbox (priority DESC, tile_id, sample_id) WHERE quarantined = 0;
 CREATE INDEX outbox_quarantined ON outbox (priority DESC, tile_id) WHERE quarantined = 1;
-CREATE INDEX outbox_unsent ON outbox (survey_id, priority DESC, tile_id) WHERE started = 0;
+CREATE INDEX outbox_unsent ON outbox (survey_id, quarantined, priority DESC, tile_id)
+    WHERE started = 0;
+CREATE INDEX outbox_tried ON outbox (tile_id) WHERE attempts > 0 AND quarantined = 0;
 
 CREATE TABLE payload (
     tile_id INTEGER PRIMARY KEY REFERENCES outbox (tile_id) ON DELETE CASCADE,
