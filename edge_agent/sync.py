@@ -51,7 +51,7 @@ class SyncReport:
     """Outcome -> samples."""
     quarantined: int = 0
     ignored: int = 0
-    """Messages from base that could not be read."""
+    """Messages from base that could not be read, were out of date, or came too many at once."""
     connections: int = 0
     left: int = 0
     """Samples still waiting at the end; those in quarantine do not count."""
@@ -174,7 +174,8 @@ class _Sync:
             online=True, birth=self._shelf.next_birth(), agent_version=self._version
         )
         link = Link(self._broker, self.report.device, presence, ack_limit=MAX_PUBLISHES)
-        link.open()
+        if not link.open(self._stop):
+            return
         self.report.connections += 1
         _log.info("connected to the broker at %s:%d", self._broker.host, self._broker.port)
         self._link = link
@@ -182,6 +183,7 @@ class _Sync:
             self._serve(link, backoff)
         finally:
             self._link = None
+            self.report.ignored += link.dropped
             self._tokens.clear()
             self._chunk_tokens.clear()
             link.close()

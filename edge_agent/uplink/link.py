@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 import time
 from collections import deque
 from dataclasses import dataclass
@@ -22,21 +23,26 @@ from paho.mqtt.reasoncodes import ReasonCode
 
 from operations.broker import BrokerSettings, new_client
 from sync_protocol import topics
-from sync_protocol.codec import encode
-from sync_protocol.messages import Presence
+from sync_protocol.codec import MAX_BYTES, encode
+from sync_protocol.messages import Presence, Receipt, Want
 from sync_protocol.topics import Kind
 
 _log = logging.getLogger(__name__)
 
 SEND_BUFFER_BYTES: Final = 32 * 1024
 """Small, so that the kernel does not queue seconds of chunks ahead of an urgent message."""
-QUEUE_LIMIT: Final = 256
+QUEUE_LIMIT: Final = 64
+_FIXED_FIELDS: Final = 4  # of a PUBLISH, after its header: the topic's length and the message id
 _HANDSHAKE_S: Final = 20.0
 _FAREWELL_S: Final = 2.0
 
 
 class LinkError(Exception):
     """The connection cannot be made, or is lost."""
+
+
+class _TooLargeError(OSError):
+    """A packet beyond all that base may send; an OSError is what paho takes for a lost link."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +82,13 @@ class Link:
         self._queue: deque[Heard] = deque()
         self._subscribed = False
         self._failure: str | None = None
+        self._largest = _FIXED_FIELDS + max(
+            len(self._topic(kind)) + MAX_BYTES[message]
+            for kind, message in ((Kind.WANT, Want), (Kind.RECEIPT, Receipt))
+        )
         self.dropped = 0
-        """Messages from base that found the queue full; base will be asked again."""
+        """Messages not taken: stale ones that the broker had kept, and more than the queue holds.
+        Base will be asked again."""
         client = new_client(settings, device, clean_session=True)
         # Two more than the exchange's own limit: presence at either end of the connection.
         client.max_inflight_messages_set(ack_limit + 2)
@@ -89,28 +100,27 @@ class Link:
         client.on_publish = self._on_publish
         client.on_message = self._on_message
         client.on_socket_open = self._on_socket_open
+        # paho gathers a packet of up to 256 MiB before it hands it over, and has no limit to set.
+        self._receive = client._sock_recv
+        client._sock_recv = self._receive_checked  # type: ignore[method-assign]
         self._client = client
 
-    def open(self) -> None:
-        """Connect, subscribe and say that the device is here; blocks for some seconds at most.
+    def open(self, stop: threading.Event) -> bool:
+        """Connect, subscribe and say that the device is here; False if `stop` was set first.
+
+        Blocks for some seconds at most.
 
         Raises:
             LinkError: the broker cannot be reached or refuses.
         """
         try:
-            where = self._settings
-            self._client.connect(where.host, where.port, where.keepalive_s)
-        except (OSError, ValueError) as error:
-            raise LinkError(f"cannot connect: {error}") from error
-        deadline = time.monotonic() + _HANDSHAKE_S
-        while not self._subscribed:
-            if time.monotonic() > deadline:
-                self._client.disconnect()
-                raise LinkError(f"no answer from the broker within {_HANDSHAKE_S:g} s")
-            self._loop(0.1)
-        self._client.publish(
-            self._topic(Kind.PRESENCE), self._presence_data(online=True), qos=1, retain=True
-        )
+            opened = self._handshake(stop)
+        except LinkError:
+            self._release()
+            raise
+        if not opened:
+            self._release()
+        return opened
 
     def turn(self, timeout_s: float) -> list[Heard]:
         """Do the network's work, waiting at most `timeout_s` for any; what came of it.
@@ -136,8 +146,31 @@ class Link:
 
     def close(self) -> None:
         """Say goodbye where the connection still stands; the will says it where it does not."""
-        if not self._client.is_connected():
-            return
+        try:
+            if self._client.is_connected():
+                self._say_goodbye()
+        finally:
+            self._release()
+
+    def _handshake(self, stop: threading.Event) -> bool:
+        try:
+            where = self._settings
+            self._client.connect(where.host, where.port, where.keepalive_s)
+        except (OSError, ValueError) as error:
+            raise LinkError(f"cannot connect: {error}") from error
+        deadline = time.monotonic() + _HANDSHAKE_S
+        while not self._subscribed:
+            if stop.is_set():
+                return False
+            if time.monotonic() > deadline:
+                raise LinkError(f"no answer from the broker within {_HANDSHAKE_S:g} s")
+            self._loop(0.1)
+        self._client.publish(
+            self._topic(Kind.PRESENCE), self._presence_data(online=True), qos=1, retain=True
+        )
+        return True
+
+    def _say_goodbye(self) -> None:
         info = self._client.publish(
             self._topic(Kind.PRESENCE), self._presence_data(online=False), qos=1, retain=True
         )
@@ -150,6 +183,21 @@ class Link:
                 self._loop(0.05)
         except LinkError as error:
             _log.debug("the connection ended while it was being closed: %s", error)
+
+    def _release(self) -> None:
+        # Client and link refer to each other: left to the collector, the sockets would pile up.
+        self._client._reset_sockets()
+
+    def _receive_checked(self, bufsize: int) -> bytes:
+        """What paho reads with; once it knows how long a packet is, it asks for all the rest."""
+        if bufsize > self._largest:
+            self._failure = (
+                f"a message of {bufsize} bytes came, at most {self._largest} are allowed: if this "
+                f"goes on, look at the broker for retained messages on {self._topic(Kind.WANT)} "
+                f"and {self._topic(Kind.RECEIPT)}"
+            )
+            raise _TooLargeError(self._failure)
+        return self._receive(bufsize)
 
     def _loop(self, timeout_s: float) -> None:
         code = self._client.loop(timeout_s)
@@ -207,6 +255,11 @@ class Link:
     def _on_message(self, _client: mqtt.Client, _data: Any, message: mqtt.MQTTMessage) -> None:
         topic = topics.parse(message.topic)
         if topic is None:
+            return
+        if message.retain:
+            # Kept by the broker from some earlier time: whatever it answers is long over.
+            _log.warning("ignored a retained message on %s", message.topic)
+            self.dropped += 1
             return
         if len(self._queue) >= QUEUE_LIMIT:
             self.dropped += 1
