@@ -52,7 +52,7 @@ class KnownSample:
     failures: int
     """How often its pixels arrived damaged."""
     held: tuple[Span, ...]
-    """What has been received of pixels still under way: sorted, not overlapping."""
+    """What has been received of pixels still under way, piece by piece: sorted, not overlapping."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,8 +133,11 @@ class Intake:
         key = SampleKey(step.device, sample.sample_id)
         facts = self._facts(step, key, sample)
         decision = decide.decide_offer(sample, facts, self._policy)
-        if decision.restart:
+        known = facts.known
+        if decision.restart and known is not None and known.held:
             parts.drop(connection, key)
+        same = known is not None and known.payload_sha256 == sample.payload_sha256
+        failures = known.failures if known is not None and same else 0
         if decision.write is not None:
             descriptions.describe(
                 connection,
@@ -143,15 +146,17 @@ class Intake:
                 decision.write,
                 decision.detail,
                 step.now_ms,
-                exists=facts.known is not None,
+                exists=known is not None,
+                failures=failures,
             )
         if decision.reply is not None:
             step.applied.replies.append(decision.reply)
         if decision.inline and sample.payload is not None:
-            failures = 0 if facts.known is None else facts.known.failures
             self._judge(
                 step, key, sample.payload, sample.payload_sha256, sample.payload_type, failures
             )
+            if known is not None and known.held:
+                parts.drop(connection, key)
 
     def _facts(self, step: _Step, key: SampleKey, sample: m.SampleDescription) -> decide.OfferFacts:
         connection = step.connection
@@ -184,12 +189,17 @@ class Intake:
             descriptions.settle(
                 step.connection, key, known.state, known.detail, decision.failures, step.now_ms
             )
-        for piece in decision.pieces:
-            data = chunk.data[piece.offset - chunk.offset : piece.end - chunk.offset]
-            parts.add(step.connection, key, piece.offset, data)
+        whole = chunk.data
+        if not decision.alone:
+            for piece in decision.pieces:
+                data = chunk.data[piece.offset - chunk.offset : piece.end - chunk.offset]
+                parts.add(step.connection, key, piece.offset, data)
+            if decision.complete:
+                whole = parts.assemble(step.connection, key)
         if decision.complete:
-            whole = parts.assemble(step.connection, key)
             self._judge(step, key, whole, known.payload_sha256, known.payload_type, known.failures)
+        if known.held and (decision.complete or decision.reject):
+            parts.drop(step.connection, key)
 
     def _judge(
         self,
@@ -233,7 +243,6 @@ class Intake:
             step.applied.counts["picture_bytes"] += len(data)
 
     def _end(self, step: _Step, key: SampleKey, state: State, detail: str, failures: int) -> None:
-        parts.drop(step.connection, key)
         descriptions.settle(step.connection, key, state, detail, failures, step.now_ms)
 
 

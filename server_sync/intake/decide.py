@@ -18,6 +18,9 @@ from sync_protocol import messages as m
 MAX_RANGES_IN_ANSWER = 64
 """So that 64 answers stay far below a message's limit; the next offer asks for the rest."""
 
+SPARE_PIECES = 16
+"""So many pieces beyond a payload's fair share may be held; then small ones must close a gap."""
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:
@@ -98,11 +101,22 @@ def decide_offer(sample: m.SampleDescription, facts: OfferFacts, policy: Policy)
 class ChunkDecision:
     """What to do with one chunk."""
 
-    cause: Literal["kept", "repeat", "unknown", "settled", "other_payload", "damaged", "no_room"]
+    cause: Literal[
+        "kept",
+        "repeat",
+        "unknown",
+        "settled",
+        "other_payload",
+        "damaged",
+        "no_room",
+        "too_small",
+    ]
     pieces: tuple[Span, ...] = ()
     """The byte ranges of the payload to keep from this chunk: only what was missing."""
     complete: bool = False
     """With these pieces the payload is whole: judge it."""
+    alone: bool = False
+    """This chunk is the whole payload: there is nothing to put together."""
     failures: int = 0
     """The sample's new count of damaged arrivals."""
     reject: str = ""
@@ -131,9 +145,36 @@ def decide_chunk(
     pieces = missing(known.held, Span(chunk.offset, end))
     if not pieces:
         return ChunkDecision("repeat", failures=known.failures)
+    pieces = _worth_keeping(pieces, known)
+    if not pieces:
+        return ChunkDecision("too_small", failures=known.failures)
     whole = Span(0, known.payload_size)
     complete = merged((*known.held, *pieces)) == (whole,)
-    return ChunkDecision("kept", pieces=pieces, complete=complete, failures=known.failures)
+    return ChunkDecision(
+        "kept",
+        pieces=pieces,
+        complete=complete,
+        alone=pieces == (whole,),
+        failures=known.failures,
+    )
+
+
+def _worth_keeping(pieces: tuple[Span, ...], known: KnownSample) -> tuple[Span, ...]:
+    """Without the crumbs: each piece is a row that is read again with every later chunk.
+
+    A whole range that was missing, the payload's tail, and what is as long as a chunk should be is
+    always kept. Anything smaller only while there are few pieces: chunks that change places on the
+    way leave such ones, a device that sends a payload byte by byte leaves millions.
+    """
+    whole = Span(0, known.payload_size)
+    if len(known.held) < SPARE_PIECES + 2 * known.payload_size // m.CHUNK_MIN_DATA:
+        return pieces
+    gaps = missing(known.held, whole)
+    return tuple(
+        piece
+        for piece in pieces
+        if piece.end - piece.offset >= m.CHUNK_MIN_DATA or piece.end == whole.end or piece in gaps
+    )
 
 
 def _damaged_chunk(chunk: m.Chunk, known: KnownSample, policy: Policy) -> ChunkDecision:

@@ -2,15 +2,46 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, Connection, and_, delete, insert, select, update
+from sqlalchemy import Connection, and_, bindparam, delete, insert, select, update
 
 from server_sync.domain import KnownSample, SampleKey, State
 from server_sync.store import parts
 from server_sync.store.schema import sample_reasons, samples
 from sync_protocol import messages as m
+
+# Built once: a statement costs more to build than SQLite takes to run it.
+_IS: Final = and_(
+    samples.c.device == bindparam("is_device"), samples.c.sample_id == bindparam("is_sample")
+)
+_KNOWN: Final = (
+    select(
+        samples.c.state,
+        samples.c.detail,
+        samples.c.failures,
+        samples.c.payload_sha256,
+        samples.c.payload_size,
+        samples.c.payload_type,
+    )
+    .where(_IS)
+    .with_for_update()
+)
+_LOOK: Final = select(samples.c.survey, samples.c.phash).where(_IS)
+_INSERT: Final = insert(samples)
+_UPDATE: Final = update(samples).where(_IS)
+_INSERT_REASONS: Final = insert(sample_reasons)
+_DELETE_REASONS: Final = delete(sample_reasons).where(
+    sample_reasons.c.device == bindparam("is_device"),
+    sample_reasons.c.sample_id == bindparam("is_sample"),
+)
+_SETTLE: Final = _UPDATE.values(
+    state=bindparam("new_state"),
+    detail=bindparam("new_detail"),
+    failures=bindparam("new_failures"),
+    settled_ms=bindparam("new_settled_ms"),
+)
 
 
 def known(connection: Connection, key: SampleKey) -> KnownSample | None:
@@ -19,15 +50,7 @@ def known(connection: Connection, key: SampleKey) -> KnownSample | None:
     The lock keeps two workers that each receive a last chunk from both finding it incomplete;
     SQLite has one writer anyway and ignores it.
     """
-    query = select(
-        samples.c.state,
-        samples.c.detail,
-        samples.c.failures,
-        samples.c.payload_sha256,
-        samples.c.payload_size,
-        samples.c.payload_type,
-    ).where(_is(key))
-    row = connection.execute(query.with_for_update()).one_or_none()
+    row = connection.execute(_KNOWN, _is(key)).one_or_none()
     if row is None:
         return None
     state = State(row.state)
@@ -51,30 +74,30 @@ def describe(
     now_ms: int,
     *,
     exists: bool,
+    failures: int = 0,
 ) -> None:
-    """Write a description down, over an older one of the same sample if there is one."""
+    """Write a description down, over an older one of the same sample if there is one.
+
+    Args:
+        failures: how often these very pixels have arrived damaged so far.
+    """
     key = SampleKey(device, sample.sample_id)
     values = _columns(sample) | {
         "state": str(state),
         "detail": detail,
-        "failures": 0,
+        "failures": failures,
         "settled_ms": None if state is State.WANTED else now_ms,
     }
     if exists:
-        connection.execute(update(samples).where(_is(key)).values(values))
-        connection.execute(
-            delete(sample_reasons).where(
-                sample_reasons.c.device == key.device,
-                sample_reasons.c.sample_id == key.sample_id,
-            )
-        )
+        connection.execute(_UPDATE.values(values), _is(key))
+        connection.execute(_DELETE_REASONS, _is(key))
     else:
         names = {"device": key.device, "sample_id": key.sample_id, "offered_ms": now_ms}
-        connection.execute(insert(samples).values(values | names))
+        connection.execute(_INSERT, values | names)
     codes = dict.fromkeys(reason.code for reason in sample.reasons)
     if codes:
         connection.execute(
-            insert(sample_reasons),
+            _INSERT_REASONS,
             [{"device": key.device, "sample_id": key.sample_id, "code": code} for code in codes],
         )
 
@@ -83,21 +106,18 @@ def settle(
     connection: Connection, key: SampleKey, state: State, detail: str, failures: int, now_ms: int
 ) -> None:
     """Move a described sample to `state`."""
-    connection.execute(
-        update(samples)
-        .where(_is(key))
-        .values(
-            state=str(state),
-            detail=detail,
-            failures=failures,
-            settled_ms=None if state is State.WANTED else now_ms,
-        )
-    )
+    values = {
+        "new_state": str(state),
+        "new_detail": detail,
+        "new_failures": failures,
+        "new_settled_ms": None if state is State.WANTED else now_ms,
+    }
+    connection.execute(_SETTLE, values | _is(key))
 
 
 def look_of(connection: Connection, key: SampleKey) -> tuple[str, str | None]:
     """The survey and the pHash in hex of a described sample."""
-    row = connection.execute(select(samples.c.survey, samples.c.phash).where(_is(key))).one()
+    row = connection.execute(_LOOK, _is(key)).one()
     return row.survey, row.phash
 
 
@@ -143,5 +163,5 @@ def _columns(sample: m.SampleDescription) -> dict[str, Any]:
     }
 
 
-def _is(key: SampleKey) -> ColumnElement[bool]:
-    return and_(samples.c.device == key.device, samples.c.sample_id == key.sample_id)
+def _is(key: SampleKey) -> dict[str, str]:
+    return {"is_device": key.device, "is_sample": key.sample_id}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import combinations
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Connection, Select, insert, select
+from sqlalchemy import Connection, Select, bindparam, insert, select
 
 from server_sync.domain import Alike, Picture, SampleKey
 from server_sync.store.schema import pictures
@@ -15,11 +15,25 @@ MAX_BITS = 10
 _BANDS = (pictures.c.band_0, pictures.c.band_1, pictures.c.band_2, pictures.c.band_3)
 _MAX_VALUES_IN_QUERY = 500
 
+# Built once: a statement costs more to build than SQLite takes to run it.
+_TWIN: Final = select(pictures.c.device, pictures.c.sample_id).where(
+    pictures.c.sha256 == bindparam("bytes")
+)
+_INSERT: Final = insert(pictures)
+_NEAR: Final = tuple(
+    select(pictures.c.phash, pictures.c.device, pictures.c.sample_id).where(
+        band.in_(bindparam("values", expanding=True))
+    )
+    for band in _BANDS
+)
+_NEAR_IN_SURVEY: Final = tuple(
+    query.where(pictures.c.survey == bindparam("within")) for query in _NEAR
+)
+
 
 def twin(connection: Connection, sha256: bytes) -> SampleKey | None:
     """Whose picture has these bytes."""
-    query = select(pictures.c.device, pictures.c.sample_id).where(pictures.c.sha256 == sha256.hex())
-    row = connection.execute(query).one_or_none()
+    row = connection.execute(_TWIN, {"bytes": sha256.hex()}).one_or_none()
     return None if row is None else SampleKey(row.device, row.sample_id)
 
 
@@ -40,8 +54,8 @@ def alike(
         return None
     wanted = int.from_bytes(phash, "big")
     best: tuple[int, SampleKey] | None = None
-    for query in _candidates(wanted, min(bits, MAX_BITS), survey):
-        for text, device, sample_id in connection.execute(query):
+    for query, values in _candidates(wanted, min(bits, MAX_BITS), survey):
+        for text, device, sample_id in connection.execute(query, values):
             distance = (int(text, 16) ^ wanted).bit_count()
             found = (distance, SampleKey(device, sample_id))
             if distance <= bits and (best is None or found < best):
@@ -49,13 +63,15 @@ def alike(
     return None if best is None else Alike(best[1], best[0])
 
 
-def _candidates(wanted: int, bits: int, survey: str | None) -> Iterator[Select[Any]]:
-    columns = (pictures.c.phash, pictures.c.device, pictures.c.sample_id)
-    for band, value in zip(_BANDS, bands(wanted), strict=True):
+def _candidates(
+    wanted: int, bits: int, survey: str | None
+) -> Iterator[tuple[Select[Any], dict[str, Any]]]:
+    queries = _NEAR if survey is None else _NEAR_IN_SURVEY
+    for query, value in zip(queries, bands(wanted), strict=True):
         near = _near(value, bits // 4)
         for start in range(0, len(near), _MAX_VALUES_IN_QUERY):
-            query = select(*columns).where(band.in_(near[start : start + _MAX_VALUES_IN_QUERY]))
-            yield query if survey is None else query.where(pictures.c.survey == survey)
+            values = {"values": near[start : start + _MAX_VALUES_IN_QUERY]}
+            yield query, values if survey is None else values | {"within": survey}
 
 
 def _near(value: int, bits: int) -> list[int]:
@@ -96,4 +112,4 @@ def add(
     if phash is not None:
         values["phash"] = phash
         values |= dict(zip((b.name for b in _BANDS), bands(int(phash, 16)), strict=True))
-    connection.execute(insert(pictures).values(values))
+    connection.execute(_INSERT, values)

@@ -156,6 +156,61 @@ def test_the_last_piece_completes(sample):
     assert decide.decide_chunk(piece(sample, 0, b"x" * 10), here, POLICY).complete
 
 
+def test_a_chunk_that_is_all_needs_no_putting_together(sample):
+    """The whole payload in one chunk, nothing held: `alone`; with something held it is not."""
+    data = b"x" * sample.payload_size
+    here = known(sample, State.WANTED)
+    assert decide.decide_chunk(piece(sample, 0, data), here, POLICY).alone
+    here = known(sample, State.WANTED, held=(Span(0, 10),))
+    decision = decide.decide_chunk(piece(sample, 0, data), here, POLICY)
+    assert (decision.complete, decision.alone) == (True, False)
+
+
+def test_a_payload_in_crumbs_is_refused_but_for_gaps_and_tail(sample):
+    """16 MiB may be 16 + 4096 pieces: then one more byte is too small, wherever it touches; a
+    chunk of full size, one that closes a gap, and the tail are kept."""
+    size = m.PAYLOAD_MAX_BYTES
+    held = tuple(Span(2 * n, 2 * n + 1) for n in range(16 + 4096))
+    end = held[-1].end
+    here = known(sample, State.WANTED, payload_size=size, held=held)
+
+    def cause(offset, length, **changes):
+        chunk = piece(sample, offset, b"x" * length, payload_size=size, **changes)
+        return decide.decide_chunk(chunk, here, POLICY).cause
+
+    assert cause(end, 1) == cause(end + 100, 8191) == "too_small"
+    assert cause(end + 100, 8192) == cause(1, 1) == cause(size - 1, 1) == "kept"
+    few = known(sample, State.WANTED, payload_size=size, held=held[:-1])
+    assert decide.decide_chunk(
+        piece(sample, end + 5, b"x", payload_size=size), few, POLICY
+    ).pieces == (Span(end + 5, end + 6),)
+
+
+@given(st.lists(st.tuples(st.integers(0, 19_999), st.integers(1, 40)), max_size=200))
+def test_pieces_of_a_payload_stay_few_and_it_can_always_be_completed(sample, crumbs):
+    """Any crumbs of 20 kB leave no more than their bound of pieces plus the gaps they closed, and
+    honest chunks of the ranges asked for then complete it."""
+    size, held, closed = 20_000, (), 0
+
+    def take(offset, length):
+        nonlocal held
+        here = known(sample, State.WANTED, payload_size=size, held=held)
+        chunk = piece(sample, offset, b"x" * min(length, size - offset), payload_size=size)
+        decision = decide.decide_chunk(chunk, here, POLICY)
+        held = tuple(sorted((*held, *decision.pieces)))
+        return decision
+
+    for offset, length in crumbs:
+        gaps = len(missing(held, Span(0, size)))
+        take(offset, length)
+        closed += max(0, gaps - len(missing(held, Span(0, size))))
+    assert len(held) <= 16 + 4 + 2 + 40 + closed
+    for gap in missing(held, Span(0, size)):
+        for start in range(gap.offset, gap.end, 8192):
+            take(start, min(8192, gap.end - start))
+    assert merged(held) == (Span(0, size),)
+
+
 @pytest.mark.parametrize(
     ("state", "changes", "cause"),
     [

@@ -131,6 +131,37 @@ def test_pixels_with_a_wrong_hash_are_wanted_again_then_rejected(base, describe,
     assert asks[2].outcome == "rejected"
 
 
+def test_offering_again_does_not_wipe_out_the_count_of_damage(base, describe, picture):
+    """Damaged, offered again, damaged, ...: the third time is the last; other pixels under the
+    same id begin anew."""
+    here = base()
+    payload = picture(1)
+    sample = describe(payload)
+    wrong = bytes([payload[0] ^ 1]) + payload[1:]
+    for _ in range(2):
+        here.take(offer(sample))
+        assert here.take(whole(sample, wrong))[sample.sample_id].ask == "want"
+    other = describe(picture(2), sample_id=sample.sample_id)
+    assert here.take(offer(other))[sample.sample_id].ask == "want"
+    assert here.query("SELECT failures FROM samples") == [(0,)]
+    for _ in range(3):
+        here.take(offer(sample))
+        reply = here.take(whole(sample, wrong))[sample.sample_id]
+    assert reply.outcome == "rejected"
+
+
+def test_a_payload_in_one_chunk_never_passes_through_the_parts(base, describe, picture):
+    """Its bytes are written once, as a blob: no row is ever put into `parts`."""
+    here = base()
+    with here.metadata.writing() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER none BEFORE INSERT ON parts BEGIN SELECT RAISE(ABORT, 'a part'); END"
+        )
+    sample = describe(picture(1))
+    here.take(offer(sample))
+    assert here.take(whole(sample, picture(1)))[sample.sample_id].outcome == "stored"
+
+
 def test_a_near_identical_picture_is_skipped_once_one_is_held(base, describe, picture):
     """Two pHashes 3 bits apart: the second description is kept, its pixels are not asked for."""
     here = base()
