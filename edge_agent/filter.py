@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from edge_agent.domain import Frame, Judged
@@ -30,6 +31,7 @@ from edge_agent.reading import (
 )
 from edge_agent.records.recorder import Recorder
 from edge_agent.records.values import BatchResult, FrameProgress
+from operations.errors import OperatorError
 
 IDLE_S = 1.0
 """Without a new tile for so long, what waits is judged: the last tiles of a landing aircraft."""
@@ -39,9 +41,13 @@ IDLE_S = 1.0
 class FilterReport:
     """What one run has done so far."""
 
+    stopped: bool = False
+    """Before its end."""
     frames_finished: int = 0
     frames_skipped: int = 0
     """Known to the ledger as done before this run."""
+    frames_failed_before: int = 0
+    """Failed in an earlier run, and not tried again."""
     frames_failed: list[tuple[str, str, str]] = field(default_factory=list)
     """Name, reason and message of each."""
     tiles: int = 0
@@ -99,7 +105,22 @@ class Filter:
 
         `idle` is called when nothing came for `IDLE_S` seconds.
         """
-        while not stopped():
+        try:
+            return self._run(events, stopped, progressed, idle)
+        except OperatorError:
+            # It ends in words and not in a death: none of the open frames is to blame.
+            with suppress(OperatorError):
+                self._recorder.excuse(self._open)
+            raise
+
+    def _run(
+        self,
+        events: ReadAhead[ReadEvent],
+        stopped: Callable[[], bool],
+        progressed: Callable[[FilterReport], None],
+        idle: Callable[[], None],
+    ) -> FilterReport:
+        while not (halted := stopped()):
             try:
                 event = events.get(IDLE_S)
             except EndedError:
@@ -110,6 +131,7 @@ class Filter:
                 continue
             self.handle(event)
             progressed(self.report)
+        self.report.stopped = halted
         self.flush()
         return self.report
 
@@ -120,14 +142,17 @@ class Filter:
             while len(self._waiting) >= self._batch_size:
                 self._start(self._batch_size)
         elif isinstance(event, FrameOpened):
-            row = self._recorder.begin_frame(event.file, event.frame, event.tile_count, time.time())
+            row = self._recorder.begin_frame(
+                event.file, event.frame, event.tile_count, time.time(), event.plan
+            )
             self._open[event.file] = _OpenFrame(
                 row.frame_id, event.frame, event.tile_count, event.first
             )
         elif isinstance(event, FrameFinished):
             self._open[event.file].finished = True
         elif isinstance(event, FrameSkipped):
-            self.report.frames_skipped += 1
+            self.report.frames_skipped += not event.failed
+            self.report.frames_failed_before += event.failed
         else:
             self._fail(event)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from edge_agent.domain import Frame
 from edge_agent.imagery.frames import FrameError, FrameFile, TilePlan, open_frame
 from edge_agent.judge import ExaminedTile, examine
+from edge_agent.records.values import FrameRow
 from edge_agent.rules.quality import QualitySettings
 
 
@@ -20,6 +21,8 @@ class FrameOpened:
     frame: Frame
     tile_count: int
     first: int
+    plan: str
+    """How it is cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ class FrameSkipped:
     """The ledger knows this very file as done."""
 
     file: FrameFile
+    failed: bool
+    """Done because it could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,29 +66,61 @@ class Look:
     tiles_at_once: int
 
 
+class FrameMemory(Protocol):
+    """What earlier runs left of a file."""
+
+    def known(self, file: FrameFile) -> FrameRow | None:
+        """How far the file has come, None if it is new."""
+
+    def trying(self, file: FrameFile) -> int:
+        """Note, for good, that the file is about to be opened; how often that led nowhere."""
+
+    def let_go(self) -> None:
+        """The run ends in good order: whatever ended it, it was none of the files tried."""
+
+
 ReadEvent: TypeAlias = FrameOpened | TilesRead | FrameFinished | FrameSkipped | FrameFailed
-FirstTile: TypeAlias = Callable[[FrameFile], int | None]
-"""From which tile on a file is still to be read; None if it is done."""
+
+MAX_DEATHS: Final = 3
+"""A file on which the filter died so often in a row is left behind, so that others get a turn."""
 
 
 def read_frames(
-    files: Iterable[FrameFile], first_tile: FirstTile, plan: TilePlan, look: Look
+    files: Iterable[FrameFile], memory: FrameMemory, plan: TilePlan, look: Look
 ) -> Iterator[ReadEvent]:
     """Read one file after the other; a bad one is told and left behind."""
+    try:
+        yield from _read_files(files, memory, plan, look)
+    except GeneratorExit:
+        memory.let_go()
+        raise
+
+
+def _read_files(
+    files: Iterable[FrameFile], memory: FrameMemory, plan: TilePlan, look: Look
+) -> Iterator[ReadEvent]:
     for file in files:
-        first = first_tile(file)
-        if first is None:
-            yield FrameSkipped(file)
+        row = memory.known(file)
+        if row is not None and row.finished:
+            yield FrameSkipped(file, row.failed)
+            continue
+        if memory.trying(file) >= MAX_DEATHS:
+            told = f"the filter died {MAX_DEATHS} times in a row while it was read"
+            yield FrameFailed(file, "crashed", told)
             continue
         try:
-            yield from _read_frame(file, first, plan, look)
+            yield from _read_frame(file, row, plan, look)
         except FrameError as error:
             yield FrameFailed(file, error.reason, error.message)
 
 
-def _read_frame(file: FrameFile, first: int, plan: TilePlan, look: Look) -> Iterator[ReadEvent]:
+def _read_frame(
+    file: FrameFile, row: FrameRow | None, plan: TilePlan, look: Look
+) -> Iterator[ReadEvent]:
     with open_frame(file, plan) as opened:
-        yield FrameOpened(file, opened.frame, opened.tile_count, first)
+        # Cut in another way than before, the numbers of its tiles mean other tiles.
+        first = row.tiles_done if row is not None and row.plan == opened.plan else 0
+        yield FrameOpened(file, opened.frame, opened.tile_count, first, opened.plan)
         waiting: list[ExaminedTile] = []
         failure: FrameError | None = None
         try:

@@ -34,9 +34,9 @@ def filter_command(
 ) -> None:
     """Judge every tile of IMAGERY and put the informative ones into the outbox.
 
-    Started again after a stop or a power cut, it goes on where it was. Exit code 1: it ran to
-    its end, but some frames could not be read. With --watch such frames are no failure of the
-    run: it ends with 0 when it is stopped.
+    Started again after a stop or a power cut, it goes on where it was. Exit code 5: it ran to
+    its end, but some frames could not be read, now or earlier. Exit code 6: it was stopped
+    before its end. With --watch it ends with 0 when it is stopped.
     """
     settings = _with_flags(load_settings(config), imagery, bundle, database, survey)
     stop = threading.Event()
@@ -49,7 +49,11 @@ def filter_command(
         typer.echo(msgspec.json.encode(report_json(report, settings.survey.name)).decode())
     else:
         print_report(report)
-    if report.frames_failed and not watch:
+    if watch:
+        return
+    if report.stopped:
+        raise typer.Exit(ExitCode.STOPPED)
+    if report.frames_failed or report.frames_failed_before:
         raise typer.Exit(ExitCode.SOME_FAILED)
 
 

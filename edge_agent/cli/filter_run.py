@@ -20,11 +20,11 @@ from edge_agent.inference.session import Session
 from edge_agent.judge import Judge
 from edge_agent.novelty.memory import KeptTiles
 from edge_agent.read_ahead import ReadAhead
-from edge_agent.reading import FirstTile, Look, ReadEvent, read_frames
+from edge_agent.reading import Look, ReadEvent, read_frames
 from edge_agent.records.database import Database, open_database
-from edge_agent.records.ledger import frame_state, open_survey, start_boot
+from edge_agent.records.ledger import open_survey, start_boot
 from edge_agent.records.memory import kept_hashes
-from edge_agent.records.recorder import Recorder
+from edge_agent.records.recorder import ReadingMemory, Recorder
 from edge_agent.records.values import Caps, Survey
 from edge_agent.scoring.calibration import Calibration, calibrate
 from edge_agent.selection.policy import PolicySettings, policy_id
@@ -74,7 +74,11 @@ def run_filter(
 
         with closing(reading(settings, bundle, survey_id, imagery.files)) as events:
             sd_notify.ready(f"survey {settings.survey.name}, bundle {bundle.id}")
-            report = loop.run(events, stop.is_set, progressed, idle)
+            try:
+                report = loop.run(events, stop.is_set, progressed, idle)
+            finally:
+                # A reader that waits for files to arrive looks at nothing else.
+                stop.set()
         sd_notify.stopping()
         return report
 
@@ -83,12 +87,18 @@ def reading(
     settings: EdgeSettings, bundle: Bundle, survey_id: int, files: Iterable[FrameFile]
 ) -> ReadAhead[ReadEvent]:
     """The thread that cuts `files` into tiles, from where the ledger says each is to go on."""
+    return ReadAhead(_events(settings, bundle, survey_id, files), READ_AHEAD)
+
+
+def _events(
+    settings: EdgeSettings, bundle: Bundle, survey_id: int, files: Iterable[FrameFile]
+) -> Iterator[ReadEvent]:
     spec = bundle.description.input
     plan = TilePlan((spec.size[0], spec.size[1]), spec.gsd_m, settings.imagery)
-    first_tile = _first_tile(Path(settings.records.database), survey_id)
     look = Look(settings.policy.quality, settings.inference.batch_size)
-    reader = read_frames(files, first_tile, plan, look)
-    return ReadAhead(reader, READ_AHEAD)
+    # A connection belongs to the thread that made it, and this body runs in the reading one.
+    with open_database(Path(settings.records.database), check=False) as database:
+        yield from read_frames(files, ReadingMemory(database, survey_id), plan, look)
 
 
 @contextmanager
@@ -178,16 +188,3 @@ def imagery_arriving(settings: EdgeSettings, folder: Path, stop: threading.Event
         return stop.is_set()
 
     return Imagery(watch(folder, settings.imagery, stopped), None, polled)
-
-
-def _first_tile(path: Path, survey_id: int) -> FirstTile:
-    """Asks the ledger where to go on, over a connection of the reading thread's own."""
-
-    def first_tile(file: FrameFile) -> int | None:
-        with open_database(path, readonly=True) as database:
-            row = frame_state(database, survey_id, file)
-        if row is None:
-            return 0
-        return None if row.finished else row.tiles_done
-
-    return first_tile

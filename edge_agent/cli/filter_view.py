@@ -47,6 +47,7 @@ class ProgressView:
     def show(self, report: FilterReport) -> None:
         """Bring the bar up to date."""
         done = report.frames_finished + report.frames_skipped + len(report.frames_failed)
+        done += report.frames_failed_before
         self._bar.update(
             self._task, completed=done, told=f"{report.tiles} tiles, {report.kept} kept"
         )
@@ -58,6 +59,7 @@ def report_json(report: FilterReport, survey: str) -> dict[str, Any]:
         "survey": survey,
         "frames_finished": report.frames_finished,
         "frames_skipped": report.frames_skipped,
+        "frames_failed_before": report.frames_failed_before,
         "frames_failed": [
             {"frame": name, "reason": reason, "message": message}
             for name, reason, message in report.frames_failed
@@ -78,15 +80,17 @@ def print_report(report: FilterReport) -> None:
         frames += f", {report.frames_skipped} done before"
     if report.frames_failed:
         frames += f", {len(report.frames_failed)} failed"
+    if report.frames_failed_before:
+        frames += f", {report.frames_failed_before} failed before (edge-agent frames list --failed)"
     table = Table(title=f"Frames: {frames}", title_justify="left", show_edge=False)
     for heading in ("tiles", "share", "verdict"):
         table.add_column(heading, justify="left" if heading == "verdict" else "right")
     for code, count in report.by_reason.most_common():
         table.add_row(f"{count}", f"{count / report.tiles:.1%}", reason_in_words(code))
     table.add_section()
-    table.add_row(f"{report.kept}", "", f"kept, {report.payload_bytes / 1e6:.2f} MB to send")
+    table.add_row(f"{report.kept}", "", f"kept, {report.payload_bytes / 1e6:.2f} MB of pixels")
     if report.evicted:
-        table.add_row(f"{report.evicted}", "", "given up again: the outbox was full")
+        table.add_row(f"{report.evicted}", "", "given up for want of room")
     table.add_row(f"{report.tiles}", "", "seen")
     console.print(table)
     for name, reason, message in report.frames_failed:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections import deque
+from collections.abc import Iterable, Sequence
+from typing import Final
 
 from edge_agent.domain import Frame
 from edge_agent.records.batch import JudgedTile, commit_batch
 from edge_agent.records.database import Database
-from edge_agent.records.ledger import begin_frame, fail_frame
+from edge_agent.records.ledger import (
+    begin_frame,
+    fail_frame,
+    forget_try,
+    frame_state,
+    note_try,
+)
 from edge_agent.records.values import BatchResult, Caps, FileKey, FrameProgress, FrameRow, Survey
+
+_UNDER_WAY: Final = 64
+"""More files than can have been read and not yet committed: the others' tries are settled."""
 
 
 class Recorder:
@@ -19,17 +31,47 @@ class Recorder:
         self._survey = survey
         self._caps = caps
 
-    def begin_frame(self, file: FileKey, frame: Frame, tile_count: int, now: float) -> FrameRow:
-        """Note that a frame was opened; how far it has come."""
+    def begin_frame(
+        self, file: FileKey, frame: Frame, tile_count: int, now: float, plan: str
+    ) -> FrameRow:
+        """Note that a frame was opened and how it is cut; how far it has come."""
         survey_id = self._survey.survey_id
-        return begin_frame(self._database, survey_id, file, frame, tile_count, now)
+        return begin_frame(self._database, survey_id, file, frame, tile_count, now, plan)
 
     def fail_frame(self, file: FileKey, reason: str, message: str, now: float) -> None:
         """Note why a file gave no tiles, or not all of them."""
         fail_frame(self._database, self._survey.survey_id, file, reason, message, now)
+
+    def excuse(self, files: Iterable[FileKey]) -> None:
+        """The run ends, but not by these files: the tries noted for them do not count."""
+        for file in files:
+            forget_try(self._database, self._survey.survey_id, file)
 
     def commit(
         self, judged: Sequence[JudgedTile], progress: Sequence[FrameProgress], now: float
     ) -> BatchResult:
         """Record a batch in one transaction."""
         return commit_batch(self._database, self._survey, judged, progress, self._caps, now)
+
+
+class ReadingMemory:
+    """What the reading thread asks and tells the records, over a connection of its own."""
+
+    def __init__(self, database: Database, survey_id: int) -> None:
+        self._database = database
+        self._survey_id = survey_id
+        self._tried: deque[FileKey] = deque(maxlen=_UNDER_WAY)
+
+    def known(self, file: FileKey) -> FrameRow | None:
+        """How far the file has come, None if it is new."""
+        return frame_state(self._database, self._survey_id, file)
+
+    def trying(self, file: FileKey) -> int:
+        """Note, for good, that the file is about to be opened; how often that led nowhere."""
+        self._tried.append(file)
+        return note_try(self._database, self._survey_id, file, time.time())
+
+    def let_go(self) -> None:
+        """The run ends in good order: whatever ended it, it was none of the files tried."""
+        for file in self._tried:
+            forget_try(self._database, self._survey_id, file)

@@ -23,8 +23,11 @@ from edge_agent.cli.filter_run import (
     run_filter,
 )
 from edge_agent.filter import FilterReport
+from edge_agent.imagery.settings import ImagerySettings
 from edge_agent.inference.bundle import read_bundle
 from edge_agent.inference.session import InferenceSettings, Session
+from edge_agent.records.database import open_database
+from edge_agent.records.recorder import ReadingMemory
 from edge_agent.selection.policy import PolicySettings
 from edge_agent.settings import EdgeSettings, SurveySettings
 
@@ -124,7 +127,8 @@ def test_a_second_run_does_nothing(settings: EdgeSettings, imagery: Path) -> Non
     first = run(settings, imagery)
     before = rows(settings, VERDICTS)
     again = run(settings, imagery)
-    assert (again.tiles, again.frames_skipped, again.frames_failed) == (0, 4, [])
+    assert (again.tiles, again.frames_skipped, again.frames_failed) == (0, 3, [])
+    assert again.frames_failed_before == 1
     assert rows(settings, VERDICTS) == before
     assert first.kept > 0
 
@@ -153,6 +157,62 @@ def test_stopped_anywhere_it_goes_on_to_the_same_end(
     assert rows(settings, VERDICTS) == rows(undisturbed, VERDICTS)
     samples = "select sample_id, data from outbox join payload using (tile_id) order by 1"
     assert rows(settings, samples) == rows(undisturbed, samples)
+
+
+def test_cut_in_another_way_a_half_done_frame_starts_again(
+    settings: EdgeSettings, imagery: Path
+) -> None:
+    """Stopped, and started with an overlap, no place of the new grid is left out."""
+    with opened_filter(settings) as (loop, bundle, survey_id):
+        left = [2]
+
+        def stopped() -> bool:
+            left[0] -= 1
+            return left[0] < 0
+
+        files = imagery_at(imagery).files
+        with closing(reading(settings, bundle, survey_id, files)) as events:
+            loop.run(events, stopped, lambda _: None, lambda: None)
+    assert 0 < count_tiles(settings) < 45
+    finer = msgspec.structs.replace(settings, imagery=ImagerySettings(overlap=0.5))
+    run(finer, imagery)
+    places = {(name, row, column) for name, row, column, _ in rows(settings, VERDICTS)}
+    wanted = {
+        (f"f{number}.png", row, column)
+        for number in range(3)
+        for row in range(0, 65, 16)
+        for column in range(0, 129, 16)
+    }
+    assert wanted <= places
+    assert set(rows(settings, "select state from frame where name like '%.png'")) == {("finished",)}
+
+
+def test_a_file_that_kills_the_filter_is_left_behind(settings: EdgeSettings, imagery: Path) -> None:
+    """After three deaths on one file it is failed as crashed, and the others are judged."""
+    with (
+        opened_filter(settings) as (_, _, survey_id),
+        open_database(settings.records.database) as database,
+    ):
+        memory = ReadingMemory(database, survey_id)
+        fatal = next(file for file in imagery_at(imagery).files if file.name == "f0.png")
+        assert [memory.trying(fatal) for _ in range(3)] == [0, 1, 2]
+    report = run(settings, imagery)
+    assert [(name, reason) for name, reason, _ in report.frames_failed][:1] == [
+        ("f0.png", "crashed")
+    ]
+    assert report.tiles == 30
+
+
+def test_a_run_that_is_stopped_blames_no_file(settings: EdgeSettings, imagery: Path) -> None:
+    """Stopped in good order any number of times, no file counts as one that kills."""
+    for _ in range(5):
+        with opened_filter(settings) as (loop, bundle, survey_id):
+            files = imagery_at(imagery).files
+            with closing(reading(settings, bundle, survey_id, files)) as events:
+                assert events.get(10.0) is not None
+                loop.run(events, lambda: True, lambda _: None, lambda: None)
+    assert [entry for entry in rows(settings, "select tries from frame") if entry != (0,)] == []
+    assert len(run(settings, imagery).frames_failed) == 1
 
 
 def test_a_frame_seen_twice_is_kept_once(settings: EdgeSettings, imagery: Path) -> None:
