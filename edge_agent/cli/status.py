@@ -57,8 +57,11 @@ def _print_survey(console: Console, survey: SurveyState) -> None:
         console.print(Text(f"  samples  {deliveries}"))
         console.print(
             f"           {size(count('payload_bytes_stored', 0))} stored at base, "
-            f"{size(survey.bytes)} waiting or sent"
+            f"{size(count('payload_bytes_waiting', 0))} still to send"
         )
+    refused = ", ".join(f"{n} {outcome}" for outcome, n in survey.by_prefix("refused").items())
+    if refused:
+        console.print(Text(f"  refused  by base: {refused}; edge-agent outbox list --quarantined"))
     for failure in survey.failures:
         console.print(Text(f"  failed   {failure.name}: {failure.message} ({failure.reason})"))
 
@@ -85,8 +88,12 @@ def _print_outbox(console: Console, found: Overview, cap: int) -> None:
     )
     if outbox.oldest_queued_at is not None:
         console.print(f"  the oldest since {moment(outbox.oldest_queued_at)}")
-    ledger = size(found.device.get("ledger_bytes", 0))
-    forgotten = found.device.get("ledger_rotated", 0)
-    console.print(
-        f"ledger {ledger}" + (f", {forgotten} oldest skipped tiles forgotten" if forgotten else "")
-    )
+    console.print(_ledger(found.device))
+
+
+def _ledger(device: dict[str, int]) -> str:
+    words = f"ledger {size(device.get('ledger_bytes', 0))}"
+    forgotten, kept = device.get("ledger_rotated", 0), device.get("ledger_rotated_kept", 0)
+    if forgotten:
+        words += f"; {forgotten} oldest verdicts forgotten ({kept} of them of samples long settled)"
+    return words

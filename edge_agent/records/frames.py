@@ -43,7 +43,8 @@ class FrameEntry:
 def list_frames(
     database: Database, survey: str | None = None, *, failed: bool = False, limit: int = 100
 ) -> list[FrameEntry]:
-    """The latest frames, newest first: of one survey or of all, all or the failed only."""
+    """The latest frames, newest first: of one survey or of all, all or the failed only;
+    of `limit` -1 no matter how many."""
     with database.reading() as connection:
         rows = connection.execute(_LIST, (survey, survey, int(failed), limit)).fetchall()
     return [_entry(*row) for row in rows]

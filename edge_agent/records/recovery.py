@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from edge_agent.records.counters import DEVICE, write_counter
-from edge_agent.records.errors import RecordsCorrupt, RecordsUnavailable
+from edge_agent.records.counters import DEVICE, read_counter, write_counter
+from edge_agent.records.errors import RecordsCorrupt, RecordsUnavailable, named
 from edge_agent.records.events import write_event
-from edge_agent.records.salvage import UNREADABLE, salvage
+from edge_agent.records.salvage import salvage
 from operations.errors import Problem
 
 _BESIDE: Final = ("-wal", "-shm")
 NUMBERS: Final = ("boot", "birth", "sequence")
 """Counters that others have seen: they must not start again."""
+_RESCUE: Final = "rescue"
+"""Counter: the number of the damaged file, as long as not all of it was looked through."""
 
 _logger = logging.getLogger(__name__)
 
@@ -33,15 +36,15 @@ class Remains:
 def unfinished(connection: sqlite3.Connection, file: Path) -> Remains | None:
     """The file that was moved aside last, if the new one still lacks what can be saved of it.
 
-    For a process that was killed in between; the new database then holds nothing yet.
+    For a process that was killed in between.
     """
-    if connection.execute("SELECT count(*) FROM counter").fetchone()[0]:
-        return None
-    target = _first_free(file)
-    number = int(target.name.rpartition("-")[2]) - 1
-    if number == 0:
-        return None
-    return Remains(target.with_name(f"{file.name}.corrupt-{number}"), "found before a restart")
+    number = read_counter(connection, DEVICE, _RESCUE)
+    if not number:
+        if connection.execute("SELECT count(*) FROM counter").fetchone()[0]:
+            return None
+        number = _number(_first_free(file)) - 1
+    remains = file.with_name(f"{file.name}.corrupt-{number}")
+    return Remains(remains, "found before a restart") if remains.exists() else None
 
 
 def set_aside(file: Path, error: RecordsCorrupt) -> Remains:
@@ -73,38 +76,55 @@ def _first_free(file: Path) -> Path:
     return target
 
 
+def _number(remains: Path) -> int:
+    return int(remains.name.rpartition("-")[2])
+
+
 def carry_over(connection: sqlite3.Connection, remains: Remains, file: Path, now: float) -> None:
-    """Start the new database with the old one's numbers and samples, and say what happened."""
-    with closing(_look_into(remains.file)) as old:
-        numbers = _numbers(old, int(max(now, remains.file.stat().st_mtime, 1)))
-        connection.execute("BEGIN IMMEDIATE")
-        saved = _samples(old, connection)
-    for name, value in numbers.items():
-        write_counter(connection, DEVICE, name, value)
-    report = (
-        f"{file.name} was damaged ({remains.damage}); {saved} samples were saved, "
-        f"the rest is kept as {remains.file.name}"
-    )
-    write_event(connection, "corrupt", report, now)
-    connection.execute("COMMIT")
+    """Start the new database with the old one's numbers and samples, and say what happened.
+
+    Cut short, it is taken up again where `unfinished` finds it.
+
+    Raises:
+        RecordsError: the new file cannot be written.
+    """
+    try:
+        with closing(_look_into(remains.file)) as old:
+            numbers = _numbers(old, int(max(now, remains.file.stat().st_mtime, 1)))
+            with _transaction(connection):
+                for name, value in (numbers | {_RESCUE: _number(remains.file)}).items():
+                    write_counter(connection, DEVICE, name, value)
+            found = salvage(old, connection, file.parent)
+        no_room = f", {found.without_room} found no room" if found.without_room else ""
+        report = (
+            f"{file.name} was damaged ({remains.damage}); {found.saved} samples were saved"
+            f"{no_room}, the rest is kept as {remains.file.name}"
+        )
+        with _transaction(connection):
+            write_event(connection, "corrupt", report, now)
+            connection.execute("DELETE FROM counter WHERE scope = 0 AND name = ?", (_RESCUE,))
+    except sqlite3.Error as error:
+        ours = named(error, file)
+        if ours is None:
+            raise
+        raise ours from error
     _logger.error("%s", report)
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # for want of room SQLite rolls back by itself
+            connection.execute("ROLLBACK")
+        raise
 
 
 def _look_into(old: Path) -> sqlite3.Connection:
     return sqlite3.connect(f"{old.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
-
-
-def _samples(old: sqlite3.Connection, new: sqlite3.Connection) -> int:
-    """Samples that could be saved; where none can, the new database starts empty."""
-    new.execute("SAVEPOINT salvage")
-    try:
-        saved = salvage(old, new)
-    except UNREADABLE as error:
-        _logger.warning("nothing can be saved of the old database: %s", error)
-        new.execute("ROLLBACK TO salvage")
-        saved = 0
-    new.execute("RELEASE salvage")
-    return saved
 
 
 def _numbers(old: sqlite3.Connection, floor: int) -> dict[str, int]:

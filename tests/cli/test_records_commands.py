@@ -15,12 +15,15 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
-from edge_agent.cli import main
+from edge_agent.cli import frames, main
 from edge_agent.domain import Finding
 from edge_agent.records import outbox
 from edge_agent.records.database import open_database
 from edge_agent.records.ledger import fail_frame
+from edge_agent.records.lookup import UnknownName
 from edge_agent.records.values import FrameKey
 from sync_protocol.messages import Settlement
 
@@ -109,6 +112,7 @@ def test_status_shows_the_flight(flown: Path) -> None:
         "6 seen, 4 kept (4.0 kB), 2 skipped",
         "2 queued, 1 quarantined, 1 stored",
         "bad.tif: ends too early (truncated)",
+        "1.0 kB stored at base, 2.0 kB still to send",
         "2 wait (0 tried before), 1 set aside; 3.0 kB of 536.9 MB",
         "three strikes",
     ):
@@ -183,6 +187,47 @@ def test_outbox_names_every_unknown_sample(flown: Path) -> None:
     assert '"dead"' in done.stderr
     assert len(document("outbox", "list", "--database", flown)["samples"]) == 3
     assert run("outbox", "retry", "--database", flown).returncode == 2
+
+
+def test_frames_are_listed_and_retried(flown: Path) -> None:
+    """With state, reason and tiles; only the failed are opened again, and none by a wrong name."""
+
+    def ask(*arguments: object) -> Result:
+        return CliRunner().invoke(frames.app, [*map(str, arguments), "--database", str(flown)])
+
+    def listed(*arguments: object) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = json.loads(ask("list", "--json", *arguments).stdout)["frames"]
+        return found
+
+    shown = ask("list").stdout
+    for words in ("DJI_0001.JPG", "finished", "6 of 10000", "bad.tif", "ends too early"):
+        assert words in shown
+    (bad,) = listed("--failed")
+    assert (bad["name"], bad["state"], bad["reason"]) == ("bad.tif", "failed", "truncated")
+    assert listed("--survey", "other") == []
+    assert len(listed("--limit", 1)) == 1
+    refused = ask("retry", "bad.tif", "DJI_0001.JPG").exception
+    assert isinstance(refused, UnknownName)
+    assert 'no failed file is called "DJI_0001.JPG"' in str(refused)
+    assert isinstance(ask("retry").exception, UnknownName)
+    assert len(listed("--failed")) == 1
+    assert ask("retry", "bad.tif").stdout == "1 will be read again\n"
+    assert listed("--failed") == []
+    assert ask("retry", "--all").stdout == "0 will be read again\n"
+    assert "0 failed" in run("status", "--database", flown).stdout
+
+
+def test_status_tells_what_base_refused(flown: Path) -> None:
+    """How many and with which outcome; the samples are kept."""
+    sample = document("outbox", "list", "--database", flown)["samples"][0]["sample"]
+    with open_database(flown) as database:
+        settlement = Settlement(sample_id=sample, outcome="unsupported", detail="no such policy")
+        outbox.settle(database, [settlement], 7.0)
+    shown = run("status", "--database", flown).stdout
+    assert "refused  by base: 1 unsupported" in shown
+    assert "base refused samples (unsupported: no such policy); they are set aside" in shown
+    listed = run("outbox", "list", "--quarantined", "--database", flown).stdout
+    assert "unsupported" in listed
 
 
 def test_explain_finds_a_tile_by_any_name(flown: Path) -> None:

@@ -43,3 +43,19 @@ def test_a_full_disk_costs_the_least_valuable_only(tmp_path: Path) -> None:
     assert report["waiting_bytes"] > 10 * 2**20
     assert report["evicted"] > 0
     assert report["waiting_of_the_best"] >= 0.9
+
+
+def test_a_rescue_on_a_full_disk_saves_the_best_and_flies_on(tmp_path: Path) -> None:
+    """The damaged file stays, the best samples that fit come along, and every start succeeds."""
+    script = HERE / "rescuer.py"
+    first, second = json.loads(
+        on_a_small_disk(tmp_path, 64, [sys.executable, str(script), str(tmp_path / "edge.db")])
+    )
+    assert 10 < first["saved"] < 150
+    (event,) = first["events"]
+    assert f"{first['saved']} samples were saved, {150 - first['saved']} found no room" in event
+    assert second["saved"] >= first["saved"] - 2  # recording may have needed their room
+    assert second["events"] == first["events"]
+    for start in (first, second):
+        assert (start["problems"], start["the best"], start["recorded"]) == ([], True, 50)
+        assert start["kept aside"]

@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from edge_agent.records import outbox
+from edge_agent.records.counters import add
 from edge_agent.records.database import open_database
 from edge_agent.records.ledger import last_events
 from edge_agent.records.lookup import find_tile
@@ -97,3 +98,62 @@ def test_a_rescue_cut_short_is_taken_up_again(path: Path, build: ModuleType, cre
         assert build.survey(database).boot == 2
     with open_database(path) as database:
         assert outbox.statistics(database).waiting + 1 == len(before)
+
+
+def test_a_rescue_into_a_smaller_file_saves_the_best(path: Path, build: ModuleType) -> None:
+    """Where the hard stop leaves no room for all, the most valuable come along."""
+    with open_database(path) as database:
+        survey = build.survey(database)
+        tiles = [build.judged(row, value=(row * 37 % 100) / 100, size=20_000) for row in range(100)]
+        build.commit(database, survey, tiles, finished=True)
+    (page,) = pages_of(path, "event")
+    build.damaged(path, (page - 1) * 4096, b"\xff" * 4096)
+    for _ in range(2):
+        with open_database(path, max_bytes=1_000_000) as database:
+            rows = [s.description.row for s in outbox.next_samples(database, 999)]
+            assert 20 < len(rows) < 50
+            assert rows == sorted(range(100), key=lambda row: -(row * 37 % 100))[: len(rows)]
+            (event,) = [e for e in last_events(database) if e.kind == "corrupt"]
+            assert (
+                f"{len(rows)} samples were saved, {100 - len(rows)} found no room" in event.message
+            )
+            problems = build.problems(database.connection)
+            assert [p for p in problems if not p.startswith("frame ")] == []
+    with open_database(path, max_bytes=1_000_000) as database:
+        survey = build.survey(database)
+        (new,) = build.commit(database, survey, [build.judged(500, value=1.0, size=20_000)]).kept
+        assert outbox.payload(database, new.sample_id) is not None
+    assert path.with_name("edge.db.corrupt-1").exists()
+    assert not path.with_name("edge.db.corrupt-2").exists()
+
+
+def test_a_rescue_killed_between_two_batches_is_finished(path: Path, build: ModuleType) -> None:
+    """What has come along is brought no second time, what has not comes now."""
+    before = fill(path, build)
+    (page,) = pages_of(path, "event")
+    build.damaged(path, (page - 1) * 4096, b"\xff" * 4096)
+    with open_database(path) as database:
+        whole = build.counted(database.connection)
+        with database.writing() as connection:  # as if the last batches were still to come
+            connection.execute("DELETE FROM event")
+            connection.execute("INSERT INTO counter VALUES (0, 'rescue', 1)")
+            going = connection.execute(
+                "SELECT tile_id, size FROM outbox WHERE quarantined = 0 ORDER BY tile_id LIMIT 9"
+            ).fetchall()
+            for tile_id, size in going:
+                connection.execute("DELETE FROM outbox WHERE tile_id = ?", (tile_id,))
+                connection.execute("DELETE FROM tile WHERE id = ?", (tile_id,))
+                connection.execute("UPDATE survey SET bytes = bytes - ?", (size,))
+                for scope, names in ((0, ("outbox_rows",)), (1, ("tiles_seen", "tiles_kept",
+                                     "kept:score:entropy", "delivery:queued"))):  # fmt: skip
+                    for name in names:
+                        add(connection, scope, {name: -1})
+                add(connection, 0, {"outbox_bytes": -size})
+                add(connection, 1, {"payload_bytes_kept": -size, "payload_bytes_waiting": -size})
+    path.with_name("edge.db.suspect").touch()
+    with open_database(path) as database:
+        assert build.counted(database.connection) == whole
+        assert outbox.statistics(database).waiting + 1 == len(before)
+        assert f"{len(before)} samples were saved" in last_events(database)[0].message
+        problems = build.problems(database.connection)
+        assert [p for p in problems if not p.startswith("frame ")] == []
