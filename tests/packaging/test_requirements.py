@@ -19,7 +19,7 @@ EXTRAS = {
     "demo": "demo", "tests": "dev", "benchmarks": "dev", "models": "train",
 }  # fmt: skip
 DISTRIBUTIONS = {"PIL": "pillow", "paho": "paho-mqtt", "importlinter": "import-linter"}
-# The demo's broker: server-sync serve --embedded-broker says so where it is not installed.
+# The extra broker: server-sync serve --embedded-broker names it where it is not installed.
 # The training loop is tested only where the extra train, too large for a test run, is there.
 OPTIONAL = {"server_sync": {"amqtt"}, "tests": {"torch"}}
 PYTHONS = ("3.11", "3.12", "3.13")
