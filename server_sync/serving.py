@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import queue
 import signal
 import socket
 import threading
@@ -22,8 +21,9 @@ from operations import sd_notify
 from operations.errors import OperatorError, Problem
 from server_sync.embedded_broker import EmbeddedBroker
 from server_sync.intake.apply import Intake
+from server_sync.intake.inbox import Inbox
 from server_sync.intake.ingest import Worker
-from server_sync.intake.link import Inbound, Link
+from server_sync.intake.link import Link
 from server_sync.settings import ServerSettings
 from server_sync.store.blobs import BlobFolder
 from server_sync.store.metadata import Metadata, open_metadata
@@ -128,7 +128,7 @@ def _at(settings: ServerSettings, broker: Address) -> ServerSettings:
 def _intake(
     settings: ServerSettings, metadata: Metadata, blobs: BlobFolder, ended: threading.Event
 ) -> Iterator[Link]:
-    inbox: queue.Queue[Inbound] = queue.Queue(settings.intake.queue_messages)
+    inbox = Inbox(settings.intake.queue_messages, settings.intake.queue_mb * 1_000_000)
     link = Link(settings.broker, settings.intake, inbox)
     worker = Worker(
         inbox,

@@ -51,6 +51,8 @@ class IntakeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """At most so many messages share one commit."""
     queue_messages: Annotated[int, Meta(ge=1, le=10_000)] = 256
     """At most so many messages wait in memory; beyond, the broker waits."""
+    queue_mb: Annotated[int, Meta(ge=1, le=4096)] = 32
+    """And at most so much of them, in 10^6 bytes."""
     quarantine_rows: Annotated[int, Meta(ge=1, le=1_000_000)] = 1000
     """Messages that were not understood: how many are kept to look at."""
     quarantine_kb: Annotated[int, Meta(ge=1, le=1_000_000)] = 256

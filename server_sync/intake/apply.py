@@ -47,13 +47,22 @@ class Intake:
         self._cap = quarantine.Cap(settings.quarantine_rows, settings.quarantine_kb * 1000)
 
     def apply(
-        self, connection: Connection, topic: str, payload: bytes, now_ms: int, *, room: bool
+        self,
+        connection: Connection,
+        topic: str,
+        payload: bytes,
+        now_ms: int,
+        *,
+        room: bool,
+        cut_from: int | None = None,
     ) -> Applied:
         """Take one message in; whatever it holds, it ends stored, ignored or quarantined.
 
         Args:
             now_ms: milliseconds since 1970, UTC.
-            room: whether the disk has space left for pixels.
+            room: whether the disks have space left for pixels.
+            cut_from: the message's size in bytes, where `payload` is but the head of one that is
+                larger than its kind may be.
 
         Raises:
             sqlalchemy.exc.SQLAlchemyError, OSError: the store failed; roll back and try again.
@@ -61,7 +70,11 @@ class Intake:
         applied = Applied()
         parsed = topics.parse(topic)
         if parsed is None or parsed.kind not in topics.FROM_DEVICE:
-            self.set_aside(connection, topic, payload, "not a topic of ours", now_ms)
+            self.set_aside(connection, topic, payload, "not a topic of ours", now_ms, cut_from)
+            applied.counts["garbage"] += 1
+        elif cut_from is not None:
+            error = f"{cut_from} bytes are more than a message of this kind may have"
+            self.set_aside(connection, topic, payload, error, now_ms, cut_from)
             applied.counts["garbage"] += 1
         else:
             applied.device = parsed.device
@@ -71,7 +84,7 @@ class Intake:
             except codec.ProtocolError as error:
                 self._not_understood(step, parsed, payload, error)
         applied.counts["messages"] += 1
-        applied.counts["message_bytes"] += len(payload)
+        applied.counts["message_bytes"] += len(payload) if cut_from is None else cut_from
         return applied
 
     def finish(self, connection: Connection, all_applied: Iterable[Applied], now_ms: int) -> None:
@@ -91,10 +104,16 @@ class Intake:
         counters.add(connection, counts)
 
     def set_aside(
-        self, connection: Connection, topic: str, payload: bytes, error: str, now_ms: int
+        self,
+        connection: Connection,
+        topic: str,
+        payload: bytes,
+        error: str,
+        now_ms: int,
+        cut_from: int | None = None,
     ) -> None:
-        """Keep a message in quarantine."""
-        quarantine.add(connection, topic, payload, error, now_ms, self._cap)
+        """Keep the head of a message, or of what is left of it, in quarantine."""
+        quarantine.add(connection, topic, payload, error, now_ms, self._cap, cut_from)
 
     def _dispatch(self, step: _Step, kind: topics.Kind, payload: bytes) -> None:
         match kind:

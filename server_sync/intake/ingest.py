@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, SQL
 
 from server_sync.intake.answers import answers
 from server_sync.intake.apply import Applied, Intake
-from server_sync.intake.link import Inbound
+from server_sync.intake.inbox import Inbound
 from server_sync.store.blobs import Blobs
 from server_sync.store.metadata import Metadata
 
@@ -111,7 +111,9 @@ class Worker:
             cause = str(getattr(error, "orig", None) or error)
             _log.error("the database refuses a message", extra={"topic": message.topic})
             with self._metadata.writing() as connection:
-                self._intake.set_aside(connection, message.topic, message.payload, cause, _now_ms())
+                self._intake.set_aside(
+                    connection, message.topic, message.payload, cause, _now_ms(), message.cut_from
+                )
             applied = []
         self._answer(batch, applied)
         return True
@@ -122,7 +124,14 @@ class Worker:
         try:
             with self._metadata.writing() as connection:
                 applied = [
-                    self._intake.apply(connection, each.topic, each.payload, now_ms, room=room)
+                    self._intake.apply(
+                        connection,
+                        each.topic,
+                        each.payload,
+                        now_ms,
+                        room=room,
+                        cut_from=each.cut_from,
+                    )
                     for each in batch
                 ]
                 self._intake.finish(connection, applied, now_ms)
@@ -163,8 +172,8 @@ class Worker:
         return batch
 
     def _has_room(self) -> bool:
-        free = self._blobs.free_bytes()
-        room = free is None or free >= self._min_free_bytes
+        disks = (self._blobs.free_bytes(), self._metadata.free_bytes())
+        room = all(free is None or free >= self._min_free_bytes for free in disks)
         if room != self._room:
             self._room = room
             if room:

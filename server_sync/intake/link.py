@@ -10,7 +10,6 @@ import logging
 import queue
 import random
 import threading
-from dataclasses import dataclass
 from typing import Any
 
 import paho.mqtt.client as mqtt
@@ -19,6 +18,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from operations.broker import BrokerSettings, new_client
+from server_sync.intake.inbox import Inbound, bounded
 from server_sync.settings import IntakeSettings
 from sync_protocol import topics
 
@@ -26,18 +26,6 @@ _log = logging.getLogger(__name__)
 
 _BACKOFF_S = (0.2, 30.0)
 _MAX_ANSWERS_QUEUED = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Inbound:
-    """A message as it came, and what is needed to acknowledge it."""
-
-    topic: str
-    payload: bytes
-    qos: int
-    mid: int
-    connection: int
-    """Which connection it came on: message ids start anew on the next."""
 
 
 class Link:
@@ -181,7 +169,11 @@ class Link:
             topic = message.topic
         except UnicodeDecodeError:
             topic = "(a topic that is not UTF-8)"
-        inbound = Inbound(topic, bytes(message.payload), message.qos, message.mid, self._connection)
+        # What is too large is kept as its head. It goes the way of all messages, to quarantine and
+        # to its acknowledgement: dropped here, the broker would send it again for ever.
+        payload, cut_from = bounded(topic, message.payload)
+        message.payload = b""
+        inbound = Inbound(topic, payload, message.qos, message.mid, self._connection, cut_from)
         while not self._stopping.is_set() and not self._down.is_set():
             try:
                 self._inbox.put(inbound, timeout=0.5)

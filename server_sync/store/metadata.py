@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,6 +45,14 @@ class Metadata:
         """One consistent view of the store."""
         with self.engine.connect() as connection, connection.begin():
             yield connection
+
+    def free_bytes(self) -> int | None:
+        """Room left on the disk of a SQLite file; None for a database that is somewhere else."""
+        name = self.engine.url.database
+        if self.engine.dialect.name != "sqlite" or not name:
+            return None
+        state = os.statvfs(Path(name).parent)
+        return state.f_bavail * state.f_frsize
 
     def close(self) -> None:
         """Give all connections back."""

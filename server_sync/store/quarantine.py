@@ -20,15 +20,25 @@ class Cap:
 
 
 def add(
-    connection: Connection, topic: str, payload: bytes, error: str, now_ms: int, cap: Cap
+    connection: Connection,
+    topic: str,
+    payload: bytes,
+    error: str,
+    now_ms: int,
+    cap: Cap,
+    size: int | None = None,
 ) -> None:
-    """Keep the first bytes of a message and what was wrong with it."""
+    """Keep the first bytes of a message and what was wrong with it.
+
+    Args:
+        size: of the message in bytes, where `payload` is not all of it.
+    """
     connection.execute(
         insert(quarantine).values(
             at_ms=now_ms,
             # PostgreSQL holds no NUL in text.
             topic=topic[:256].replace("\0", "\N{REPLACEMENT CHARACTER}"),
-            size=len(payload),
+            size=len(payload) if size is None else size,
             head=payload[:HEAD_BYTES],
             error=error[:1024].replace("\0", "\N{REPLACEMENT CHARACTER}"),
         )

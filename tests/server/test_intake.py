@@ -14,8 +14,8 @@ from sqlalchemy import select, text
 
 from server_sync.intake.answers import answers
 from server_sync.intake.apply import Intake
+from server_sync.intake.inbox import Inbound
 from server_sync.intake.ingest import Worker
-from server_sync.intake.link import Inbound
 from server_sync.intake.salvage import salvage_offer
 from server_sync.settings import IntakeSettings
 from server_sync.store.blobs import BlobFolder
@@ -200,6 +200,14 @@ def test_a_full_disk_keeps_what_costs_nothing(base, describe, picture):
     )
     assert here.query("SELECT count(*) FROM samples") == [(0,)]
     assert here.query("SELECT count(*) FROM quarantine") == [(1,)]
+
+
+def test_a_full_disk_of_the_database_counts_as_much(base, describe, picture):
+    """Blobs have room, the database has not: pixels wait all the same."""
+    here = base(free_bytes=10**12)
+    here.metadata.free_bytes = lambda: 10
+    sample = describe(picture(1))
+    assert here.take(offer(sample))[sample.sample_id].ask == "later"
 
 
 def test_one_bad_sample_does_not_silence_its_neighbours(base, describe, picture):

@@ -16,8 +16,8 @@ from sqlalchemy import create_engine, make_url, select, text
 
 from server_sync.curation import queries, summary
 from server_sync.intake.apply import Intake
+from server_sync.intake.inbox import Inbound
 from server_sync.intake.ingest import Worker
-from server_sync.intake.link import Inbound
 from server_sync.settings import IntakeSettings
 from server_sync.store.blobs import BlobFolder
 from server_sync.store.metadata import open_metadata
