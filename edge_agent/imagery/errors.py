@@ -30,15 +30,15 @@ class FrameError(Exception):
         return f"{self.reason}: {self.message}"
 
 
-def check_photo_size(width: int, height: int, max_pixels: int) -> None:
+def check_photo_memory(width: int, height: int, needed: int, most: int) -> None:
     """Refuse a picture that must be decoded whole and would not fit the memory meant for it.
 
     Raises:
         FrameError: `too-large`.
     """
-    if width * height > max_pixels:
+    if needed > most:
         raise FrameError(
             "too-large",
-            f"{width} x {height} px: photos of more than {max_pixels / 1e6:g} megapixels are "
-            "refused (imagery.max_photo_megapixels)",
+            f"{width} x {height} px take {-(-needed // 2**20)} MiB to decode, more than "
+            f"imagery.photo_memory_mib = {most // 2**20}",
         )

@@ -122,7 +122,7 @@ def open_frame(file: FrameFile, plan: TilePlan) -> Iterator[OpenFrame]:
 @contextmanager
 def _open_photo(file: FrameFile, plan: TilePlan) -> Iterator[OpenFrame]:
     settings = plan.settings
-    with Photo(file.path, settings.max_photo_megapixels * 1_000_000) as photo:
+    with Photo(file.path, settings.photo_memory_mib * 2**20) as photo:
         shape = (photo.height, photo.width)
         georeference, notes = _placed(photo.facts, shape, settings)
         yield _opened(
@@ -134,8 +134,8 @@ def _open_photo(file: FrameFile, plan: TilePlan) -> Iterator[OpenFrame]:
 def _open_raster(file: FrameFile, plan: TilePlan, driver: str) -> Iterator[OpenFrame]:
     settings = plan.settings
     cache_bytes = settings.block_cache_mib * 2**20
-    max_pixels = None if driver == "GTiff" else settings.max_photo_megapixels * 1_000_000
-    with Raster(file.path, driver, cache_bytes, settings.raster_sigma_m, max_pixels) as raster:
+    max_bytes = None if driver == "GTiff" else settings.photo_memory_mib * 2**20
+    with Raster(file.path, driver, cache_bytes, settings.raster_sigma_m, max_bytes) as raster:
         shape = (raster.height, raster.width)
         facts = header_facts(file.path)
         georeference, notes = raster.georeference, raster.notes

@@ -14,8 +14,9 @@ from typing import Final
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from edge_agent.imagery.errors import FrameError, check_photo_size
+from edge_agent.imagery.errors import FrameError, check_photo_memory
 from edge_agent.imagery.exif import PhotoFacts, read_facts
+from edge_agent.imagery.photo_memory import bytes_to_decode
 from edge_agent.imagery.source import Block
 from edge_agent.imagery.tiling import Window
 
@@ -30,6 +31,12 @@ _TURNS: Final = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF orientation -> what brings the picture upright."""
+_LYING: Final = (5, 6, 7, 8)
+"""Orientations whose stored rows are upright columns."""
+_FROM_RIGHT: Final = (2, 3, 7, 8)
+"""Orientations whose stored columns count from the far side of the upright picture ..."""
+_FROM_BELOW: Final = (3, 4, 6, 7)
+"""... and whose stored rows do."""
 
 
 _BROKEN: Final = (
@@ -46,15 +53,7 @@ def _as_frame_error() -> Iterator[None]:
         raise FrameError("not-an-image", "no TIFF, JPEG, PNG or WebP") from error
     except Image.DecompressionBombError as error:
         raise FrameError("too-large", "far more pixels than any camera has") from error
-    except (
-        OSError,
-        ValueError,
-        SyntaxError,
-        EOFError,
-        IndexError,
-        struct.error,
-        zlib.error,
-    ) as error:
+    except _BROKEN as error:
         text = " ".join(str(error).split()) or type(error).__name__
         if "truncated" in text.lower():
             raise FrameError("truncated", f"the file ends too early ({text})") from error
@@ -64,23 +63,29 @@ def _as_frame_error() -> Iterator[None]:
 class Photo:
     """A decoded photo, upright; a context manager. FrameError and nothing else for bad files.
 
-    The picture stays with Pillow: tiles are cropped from it, without a second copy in memory.
-    JPEG decoding at reduced size (`Image.draft`) is not used: its scaling is not the area
-    average that all other frames get.
+    The picture stays with Pillow as it is stored: tiles are cropped from it, then converted and
+    turned, so that no second picture is in memory. JPEG decoding at reduced size (`Image.draft`)
+    is not used: its scaling is not the area average that all other frames get.
     """
 
-    bytes_per_pixel = 8
+    bytes_per_pixel = 12
     rendering = "photo"
 
-    def __init__(self, path: Path, max_pixels: int) -> None:
-        with warnings.catch_warnings(), _as_frame_error():
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        """`max_bytes` is for the decoded picture and all that decoding it takes."""
+        with warnings.catch_warnings(), _as_frame_error(), path.open("rb") as stream:
             warnings.simplefilter("ignore")  # large pictures, odd tags: judged here
-            with Image.open(path, formats=FORMATS) as opened:
-                check_photo_size(*opened.size, max_pixels)
+            with Image.open(stream, formats=FORMATS) as opened:
                 self.facts: PhotoFacts = read_facts(opened)
+                here = stream.tell()
+                check_photo_memory(*opened.size, bytes_to_decode(opened, stream), max_bytes)
+                stream.seek(here)
                 opened.load()
-                self._image = _turned(_in_plain_mode(opened), self.facts.orientation)
+                self._image = opened
+        self._orientation = self.facts.orientation
         self.width, self.height = self._image.size
+        if self._orientation in _LYING:
+            self.width, self.height = self.height, self.width
         self.notes = self.facts.notes
 
     def __enter__(self) -> Photo:
@@ -96,14 +101,26 @@ class Photo:
 
     def read(self, window: Window) -> Block:
         """The window's pixels; transparent ones are 0."""
-        right, bottom = window.column + window.width, window.row + window.height
-        pixels = np.asarray(self._image.crop((window.column, window.row, right, bottom)))
+        pixels = np.asarray(_turned(_in_plain_mode(self._crop(window)), self._orientation))
         if pixels.ndim == 2:
             return Block(np.broadcast_to(pixels[..., None], (*pixels.shape, 3)), None)
         if pixels.shape[2] == 3:
             return Block(pixels, None)
         valid = pixels[..., 3] > 0
         return Block(pixels[..., :3] * valid[..., None], None if valid.all() else valid)
+
+    def _crop(self, window: Window) -> Image.Image:
+        """The window, given in the upright picture, as it is stored."""
+        columns = (window.column, window.column + window.width)
+        rows = (window.row, window.row + window.height)
+        width, height = self.width, self.height
+        if self._orientation in _LYING:
+            columns, rows, width, height = rows, columns, height, width
+        if self._orientation in _FROM_RIGHT:
+            columns = (width - columns[1], width - columns[0])
+        if self._orientation in _FROM_BELOW:
+            rows = (height - rows[1], height - rows[0])
+        return self._image.crop((columns[0], rows[0], columns[1], rows[1]))
 
 
 def header_facts(path: Path) -> PhotoFacts:

@@ -20,7 +20,7 @@ from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.windows import Window as RasterWindow
 
 from edge_agent.imagery.bands import Bands, choose_bands
-from edge_agent.imagery.errors import FrameError, check_photo_size
+from edge_agent.imagery.errors import FrameError, check_photo_memory
 from edge_agent.imagery.georeference import Georeference, georeference_of
 from edge_agent.imagery.palette import expanded, palette_of
 from edge_agent.imagery.source import Block, Valid, both_valid
@@ -66,10 +66,10 @@ class Raster:
         driver: str,
         cache_bytes: int,
         sigma_m: float,
-        max_pixels: int | None = None,
+        max_bytes: int | None = None,
     ) -> None:
-        """`max_pixels` is for formats that must be decoded from their beginning."""
-        self._max_pixels = max_pixels
+        """`max_bytes` is for formats that must be decoded from their beginning."""
+        self._max_bytes = max_bytes
         # The cache is global to GDAL and its size is in bytes here, not in MB.
         self._env = rasterio.Env(GDAL_CACHEMAX=cache_bytes, CPL_DEBUG=False)
         self._env.__enter__()
@@ -94,10 +94,11 @@ class Raster:
     def _prepare(self, sigma_m: float) -> None:
         dataset = self._dataset
         self.height, self.width = int(dataset.height), int(dataset.width)
-        if self._max_pixels is not None:
-            check_photo_size(self.width, self.height, self._max_pixels)
         self._bands: Bands = choose_bands([c.name.lower() for c in dataset.colorinterp])
         self._type = _sample_type(dataset, self._bands)
+        if self._max_bytes is not None:
+            needed = self.width * self.height * dataset.count * self._type.itemsize
+            check_photo_memory(self.width, self.height, needed, self._max_bytes)
         self._check_blocks()
         flags = dataset.mask_flag_enums[self._bands.colours[0] - 1]
         self._nodata = self._nodata_value() if MaskFlags.nodata in flags else None

@@ -25,9 +25,10 @@ class ImagerySettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Some cameras that look straight down store every second flight line upside down and still
     state the aircraft's heading: `unknown` then places all tiles of a photo at its centre, with
     the uncertainty that this costs."""
-    max_photo_megapixels: Annotated[int, Meta(ge=1, le=1000)] = 64
-    """Larger JPEG, PNG and WebP files are refused: they are decoded whole, at 4 MB for each
-    megapixel. GeoTIFFs are read piece by piece and may have any size."""
+    photo_memory_mib: Annotated[int, Meta(ge=1, le=16_384)] = 200
+    """JPEG, PNG and WebP photos that take more memory to decode are refused: 4 bytes a pixel,
+    grey 1; progressive JPEG 7 at 4:2:0 and 10 without subsampling; WebP 20. GeoTIFFs are read
+    piece by piece and may have any size."""
     block_cache_mib: Annotated[int, Meta(ge=8, le=4096)] = 64
     """Memory for blocks of GeoTIFFs that several tiles share."""
     settle_s: Annotated[float, Meta(ge=0.0, le=3600.0)] = 2.0

@@ -163,14 +163,14 @@ def test_tiles_before_a_break_are_good(write_tif, opened, coded) -> None:
 
 
 def png_bomb(side: int, bits: int) -> bytes:
-    """A well-formed PNG of side x side grey pixels, deflated from zeros."""
+    """A well-formed PNG of side x side black pixels in RGB, deflated from zeros."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return len(data).to_bytes(4) + kind + data + zlib.crc32(kind + data).to_bytes(4)
 
-    header = side.to_bytes(4) + side.to_bytes(4) + bytes([bits, 0, 0, 0, 0])
+    header = side.to_bytes(4) + side.to_bytes(4) + bytes([bits, 2, 0, 0, 0])
     packer = zlib.compressobj(9)
-    row = bytes(side * bits // 8 + 1)
+    row = bytes(3 * side * bits // 8 + 1)
     body = b"".join(packer.compress(row) for _ in range(side)) + packer.flush()
     return (
         b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
@@ -182,21 +182,21 @@ def test_decompression_bombs_are_refused_before_decoding(tmp_path, opened, side,
     """A small file of many pixels costs nothing but a line in the ledger."""
     path = tmp_path / "bomb.png"
     path.write_bytes(png_bomb(side, bits))
-    assert path.stat().st_size < 500_000
+    assert path.stat().st_size < 1_200_000
     with pytest.raises(FrameError) as caught, opened(path):
         pass
     assert caught.value.reason == "too-large"
 
 
 def test_the_limit_on_photos_is_a_setting(tmp_path, opened) -> None:
-    """1 500 x 1 000 px are above one megapixel and below two."""
+    """1 500 x 1 000 px of 4 bytes are 5.7 MiB."""
     path = tmp_path / "photo.png"
-    Image.new("L", (1500, 1000)).save(path)
-    with opened(path, max_photo_megapixels=2) as frame:
+    Image.new("RGB", (1500, 1000)).save(path)
+    with opened(path, photo_memory_mib=6) as frame:
         assert frame.frame.width == 1500
     with (
-        pytest.raises(FrameError, match="max_photo_megapixels"),
-        opened(path, max_photo_megapixels=1),
+        pytest.raises(FrameError, match=r"take 6 MiB to decode.*photo_memory_mib = 5"),
+        opened(path, photo_memory_mib=5),
     ):
         pass
 
