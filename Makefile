@@ -38,6 +38,8 @@ lint: $(VENV)/.installed-dev
 
 types: $(VENV)/.installed-dev
 	$(PY) -m mypy --strict
+	$(PY) -m mypy --strict benchmarks/*.py
+	MYPYPATH=models:. $(PY) -m mypy --strict models/training models/*.py
 
 floors: $(VENV)/.installed-dev
 	$(VENV)/bin/lint-imports --no-logo
