@@ -47,6 +47,14 @@ class IntakeSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """How often a sample's pixels may arrive damaged before it is rejected."""
     retry_after_s: Annotated[float, Meta(ge=1.0, le=86400.0)] = 300.0
     """How long a device waits when there is no room."""
+    device_samples: Annotated[int, Meta(ge=1, le=1_000_000)] = 4096
+    """So many samples of one device may be under way; further ones are told to wait."""
+    device_mb: Annotated[int, Meta(ge=17, le=1_000_000)] = 256
+    """And so much of their pixels, in 10^6 bytes."""
+    twin_wait_s: Annotated[float, Meta(ge=0.0, le=86400.0)] = 600.0
+    """So long a sample waits for another with the same bytes that was asked for before it."""
+    forget_wanted_days: Annotated[int, Meta(ge=1, le=3650)] = 30
+    """Pixels asked for and not there after so many days are given up, with what came of them."""
     batch_messages: Annotated[int, Meta(ge=1, le=1000)] = 64
     """At most so many messages share one commit."""
     queue_messages: Annotated[int, Meta(ge=1, le=10_000)] = 256

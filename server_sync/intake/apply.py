@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sqlalchemy import Connection
 
@@ -13,10 +13,21 @@ from server_sync.intake import decide
 from server_sync.intake.picture import PictureError, inspect
 from server_sync.intake.salvage import salvage_offer
 from server_sync.settings import IntakeSettings
-from server_sync.store import counters, descriptions, devices, parts, pictures, quarantine
+from server_sync.store import (
+    counters,
+    descriptions,
+    devices,
+    parts,
+    pictures,
+    quarantine,
+    under_way,
+)
 from server_sync.store.blobs import Blobs
 from sync_protocol import codec, topics
 from sync_protocol import messages as m
+
+_WAIT_S = 30.0
+FORGET_AT_ONCE = 200
 
 
 @dataclass(slots=True)
@@ -43,6 +54,7 @@ class Intake:
             accept=frozenset(settings.accept),
             attempts=settings.damaged_attempts,
             retry_after_s=settings.retry_after_s,
+            wait_s=min(_WAIT_S, settings.retry_after_s),
         )
         self._cap = quarantine.Cap(settings.quarantine_rows, settings.quarantine_kb * 1000)
 
@@ -103,6 +115,11 @@ class Intake:
             devices.seen(connection, device, now_ms)
         counters.add(connection, counts)
 
+    def forget(self, connection: Connection, now_ms: int) -> int:
+        """Give up what was asked for too long ago, at most `FORGET_AT_ONCE`; how many."""
+        before_ms = now_ms - self._settings.forget_wanted_days * 86_400_000
+        return under_way.forget(connection, before_ms, FORGET_AT_ONCE)
+
     def set_aside(
         self,
         connection: Connection,
@@ -144,13 +161,18 @@ class Intake:
     def _offered(self, step: _Step, offered: tuple[m.SampleDescription, ...]) -> None:
         step.applied.heard = True
         step.applied.counts["offers"] += 1
+        load = under_way.load(step.connection, step.device)
         for sample in offered:
-            self._offered_one(step, sample)
+            self._offered_one(step, sample, load)
 
-    def _offered_one(self, step: _Step, sample: m.SampleDescription) -> None:
+    def _offered_one(self, step: _Step, sample: m.SampleDescription, load: under_way.Load) -> None:
         connection = step.connection
         key = SampleKey(step.device, sample.sample_id)
-        facts = self._facts(step, key, sample)
+        facts = replace(
+            self._facts(step, key, sample),
+            full=load.count >= self._settings.device_samples
+            or load.total_bytes + sample.payload_size > self._settings.device_mb * 1_000_000,
+        )
         decision = decide.decide_offer(sample, facts, self._policy)
         known = facts.known
         if decision.restart and known is not None and known.held:
@@ -168,6 +190,9 @@ class Intake:
                 exists=known is not None,
                 failures=failures,
             )
+        if decision.write is State.WANTED and not decision.inline and not same:
+            load.count += 1
+            load.total_bytes += sample.payload_size
         if decision.reply is not None:
             step.applied.replies.append(decision.reply)
         if decision.inline and sample.payload is not None:
@@ -190,7 +215,11 @@ class Intake:
             scope = sample.survey if self._settings.near_duplicate_scope == "survey" else None
             bits = self._settings.near_duplicate_bits
             alike = pictures.alike(connection, sample.perceptual_hash, bits, scope)
-        return decide.OfferFacts(known, twin, alike, step.room)
+        coming = None
+        if twin is None and known is None:
+            since_ms = step.now_ms - round(self._settings.twin_wait_s * 1000)
+            coming = under_way.twin(connection, key, sample.payload_sha256, since_ms)
+        return decide.OfferFacts(known, twin, alike, step.room, coming is not None)
 
     def _chunk(self, step: _Step, chunk: m.Chunk) -> None:
         key = SampleKey(step.device, chunk.sample_id)
@@ -230,7 +259,12 @@ class Intake:
         failures: int,
     ) -> None:
         picture = self._inspect(data, sha256, media_type)
-        verdict = decide.judge_payload(key.sample_id, len(data), picture, failures, self._policy)
+        twin = None
+        if isinstance(picture, Picture) and self._blobs.has(sha256.hex()):
+            twin = pictures.twin(step.connection, sha256)
+        verdict = decide.judge_payload(
+            key.sample_id, len(data), picture, failures, self._policy, twin
+        )
         step.applied.replies.append(verdict.reply)
         if isinstance(picture, Picture):
             self._keep(step, key, data, picture)

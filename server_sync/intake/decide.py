@@ -32,6 +32,8 @@ class Policy:
     """How often pixels may arrive damaged before the sample is rejected."""
     retry_after_s: float = 300.0
     """What a device is told while there is no room."""
+    wait_s: float = 30.0
+    """What it is told while enough of its pixels, or the same from elsewhere, are under way."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,10 @@ class OfferFacts:
     alike: Alike | None = None
     room: bool = True
     """Whether the disk has space left for pixels."""
+    coming: bool = False
+    """Whether another sample with the very bytes offered was asked for a short while ago."""
+    full: bool = False
+    """Whether enough was asked of this device already."""
 
 
 Reply = m.Settlement | m.Answer
@@ -89,6 +95,8 @@ def decide_offer(sample: m.SampleDescription, facts: OfferFacts, policy: Policy)
     restart = asked and not same
     if sample.payload is not None and len(sample.payload) == sample.payload_size:
         return OfferDecision(write=State.WANTED, restart=restart, inline=True)
+    if (facts.coming or facts.full) and not (asked and same):
+        return OfferDecision(reply=_later(sample.sample_id, policy.wait_s))
     held = known.held if known is not None and same else ()
     return OfferDecision(
         write=State.WANTED,
@@ -196,7 +204,7 @@ class PayloadVerdict:
     """What becomes of a payload that arrived whole."""
 
     state: State
-    """STORED, WANTED (once more) or REJECTED."""
+    """STORED, DUPLICATE, WANTED (once more) or REJECTED."""
     detail: str
     failures: int
     reply: Reply
@@ -208,14 +216,24 @@ def is_intact(data: bytes, expected_sha256: bytes) -> bool:
 
 
 def judge_payload(
-    sample_id: str, size: int, picture: Picture | str | None, failures: int, policy: Policy
+    sample_id: str,
+    size: int,
+    picture: Picture | str | None,
+    failures: int,
+    policy: Policy,
+    twin: SampleKey | None = None,
 ) -> PayloadVerdict:
     """The verdict on whole pixels.
 
     Args:
         picture: what they decoded to; in words why they do not decode; None when their SHA-256
             is not the one described.
+        twin: another sample whose picture, held meanwhile, has the same bytes.
     """
+    if isinstance(picture, Picture) and twin is not None:
+        detail = f"the same bytes as {twin.device}/{twin.sample_id}"
+        reply = _settled(sample_id, State.DUPLICATE, detail)
+        return PayloadVerdict(State.DUPLICATE, detail, failures, reply)
     if isinstance(picture, Picture):
         reply = _settled(sample_id, State.STORED, "")
         return PayloadVerdict(State.STORED, "", failures, reply)
@@ -241,7 +259,11 @@ def want(sample_id: str, held: tuple[Span, ...], size: int) -> m.Answer:
 
 def later(sample_id: str, policy: Policy) -> m.Answer:
     """Ask to be asked again."""
-    return m.Answer(sample_id=sample_id, ask="later", retry_after_s=policy.retry_after_s)
+    return _later(sample_id, policy.retry_after_s)
+
+
+def _later(sample_id: str, wait_s: float) -> m.Answer:
+    return m.Answer(sample_id=sample_id, ask="later", retry_after_s=wait_s)
 
 
 def _end(sample: m.SampleDescription, state: State, detail: str) -> OfferDecision:

@@ -12,7 +12,7 @@ from typing import Protocol
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError, SQLAlchemyError
 
 from server_sync.intake.answers import answers
-from server_sync.intake.apply import Applied, Intake
+from server_sync.intake.apply import FORGET_AT_ONCE, Applied, Intake
 from server_sync.intake.inbox import Inbound
 from server_sync.store.blobs import Blobs
 from server_sync.store.metadata import Metadata
@@ -23,6 +23,7 @@ _IDLE_S = 1.0
 _BACKOFF_S = (0.2, 30.0)
 _BATCH_BYTES = 8 * 1024 * 1024
 _RACES = 5
+_TIDY_S = 3600.0
 
 
 class Answering(Protocol):
@@ -63,10 +64,12 @@ class Worker:
         self._progress = progress
         self._stopping = threading.Event()
         self._room = True
+        self._tidy_at_s = 0.0
 
     def run(self) -> None:
         """Work until `stop`; what is not committed by then is not acknowledged."""
         while not self._stopping.is_set():
+            self._tidy()
             batch = self._collect()
             if batch and not self.process(batch):
                 return
@@ -154,6 +157,22 @@ class Worker:
                 _log.warning("an answer is lost; the device will ask again", extra={"topic": topic})
         for message in batch:
             self._link.acknowledge(message)
+
+    def _tidy(self) -> None:
+        """Every hour, give up what was asked for too long ago."""
+        now_s = time.monotonic()
+        if now_s < self._tidy_at_s:
+            return
+        try:
+            with self._metadata.writing() as connection:
+                count = self._intake.forget(connection, _now_ms())
+        except (OperationalError, InterfaceError) as error:
+            _log.warning("cannot tidy the store up; trying again later", exc_info=error)
+            count = 0
+        if count:
+            _log.info("gave up samples that never came", extra={"count": count})
+        if count < FORGET_AT_ONCE:
+            self._tidy_at_s = now_s + _TIDY_S
 
     def _collect(self) -> list[Inbound]:
         """What waits, up to one batch; waits a moment for the first."""

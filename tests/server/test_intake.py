@@ -210,6 +210,71 @@ def test_a_full_disk_of_the_database_counts_as_much(base, describe, picture):
     assert here.take(offer(sample))[sample.sample_id].ask == "later"
 
 
+def test_a_device_has_no_more_under_way_than_its_share(base, describe, picture):
+    """Two samples may be under way: the third waits until one is stored; another device and a
+    sample asked for already do not."""
+    here = base(device_samples=2)
+    some = [describe(picture(n)) for n in range(3)]
+    replies = here.take(offer(*some))
+    assert [replies[each.sample_id].ask for each in some] == ["want", "want", "later"]
+    assert replies[some[2].sample_id].retry_after_s == 30.0
+    assert here.take(offer(some[0]))[some[0].sample_id].ask == "want"
+    other = describe(picture(9))
+    assert here.take(offer(other), device="drone-2")[other.sample_id].ask == "want"
+    here.take(whole(some[0], picture(0)))
+    assert here.take(offer(some[2]))[some[2].sample_id].ask == "want"
+
+
+def test_a_device_has_no_more_bytes_under_way_than_its_share(base, describe):
+    """17 MB: one payload of 16 MiB fits, with a second of 1 MB it is too much."""
+    here = base(device_mb=17)
+    big = describe(b"big", payload_size=m.PAYLOAD_MAX_BYTES)
+    small = describe(b"small", payload_size=1_000_000)
+    replies = here.take(offer(big, small))
+    assert [replies[each.sample_id].ask for each in (big, small)] == ["want", "later"]
+
+
+def test_equal_bytes_under_way_are_not_asked_for_twice(base, describe, picture):
+    """The second waits, and is a duplicate once the first is stored; a sample of which the twin
+    never comes is asked for after its wait, and whichever is complete last is the duplicate."""
+    here = base(twin_wait_s=600.0)
+    first, second, third = (describe(picture(1)) for _ in range(3))
+    assert here.take(offer(first))[first.sample_id].ask == "want"
+    assert here.take(offer(second), device="drone-2")[second.sample_id].ask == "later"
+    with here.metadata.writing() as connection:
+        connection.exec_driver_sql("UPDATE samples SET offered_ms = offered_ms - 601000")
+    assert here.take(offer(second), device="drone-2")[second.sample_id].ask == "want"
+    ends = here.take(whole(second, picture(1)), device="drone-2")
+    assert ends[second.sample_id].outcome == "stored"
+    assert here.take(offer(third))[third.sample_id].outcome == "duplicate"
+    end = here.take(whole(first, picture(1)))[first.sample_id]
+    assert (end.outcome, end.detail) == (
+        "duplicate",
+        f"the same bytes as drone-2/{second.sample_id}",
+    )
+
+
+def test_what_never_comes_is_given_up_and_may_be_offered_again(base, describe, picture):
+    """After its days a wanted sample and its parts are gone, a stored one stays; offered again, it
+    is wanted whole."""
+    here = base(forget_wanted_days=2)
+    kept, lost = describe(picture(1), payload=picture(1)), describe(picture(2))
+    here.take(offer(kept, lost))
+    part = msgspec.structs.replace(
+        whole(lost, picture(2)), data=picture(2)[:100], crc32=zlib.crc32(picture(2)[:100])
+    )
+    here.take(part)
+    stopped = threading.Timer(1.0, here.worker.stop)
+    with here.metadata.writing() as connection:
+        connection.exec_driver_sql("UPDATE samples SET offered_ms = offered_ms - 2 * 86400001")
+    stopped.start()
+    here.worker.run()
+    assert here.query("SELECT state FROM samples") == [("stored",)]
+    assert here.query("SELECT count(*) FROM parts") == [(0,)]
+    reply = here.take(offer(lost))[lost.sample_id]
+    assert reply.missing == (m.ByteRange(offset=0, end=len(picture(2))),)
+
+
 def test_one_bad_sample_does_not_silence_its_neighbours(base, describe, picture):
     """An offer with an unknown payload type and a broken description: the sound one is stored,
     the others get their ends, the message is in quarantine."""
