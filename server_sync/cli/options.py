@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from operations import settings_file
 from operations.errors import Problem, SettingsError
+from server_sync.cli.terminal import json_safe
 from server_sync.serving import Address
 from server_sync.settings import ServerSettings
 from server_sync.store.metadata import open_metadata
@@ -57,7 +58,7 @@ def opened(settings: ServerSettings) -> Iterator[Connection]:
 
 def print_json(content: Any) -> None:
     """One document on stdout."""
-    sys.stdout.write(json.dumps(content, ensure_ascii=False, indent=2) + "\n")
+    sys.stdout.write(json_safe(json.dumps(content, ensure_ascii=False, indent=2)) + "\n")
 
 
 def settings_of(config: Path | None, data: Path | None, store: str | None) -> ServerSettings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from pathlib import Path
@@ -25,6 +24,7 @@ from server_sync.cli.options import (
     settings_of,
     wide_console,
 )
+from server_sync.cli.terminal import cell
 from server_sync.curation import queries, words
 from server_sync.domain import Sample, State
 from server_sync.exports.folder import export_folder, properties
@@ -91,13 +91,13 @@ def list_samples(
         probability = "" if sample.probability is None else words.percent(sample.probability)
         table.add_row(
             sample.key.sample_id[:8],
-            sample.key.device,
-            sample.label or "-",
+            cell(sample.key.device),
+            cell(sample.label or "-"),
             probability,
             f"{sample.value:.2f}",
-            words.main_reason(sample),
+            cell(words.main_reason(sample)),
             str(sample.state),
-            sample.survey,
+            cell(sample.survey),
         )
     console.print(table)
     console.print(f"{len(found)} of {total} samples", style="dim")
@@ -161,9 +161,10 @@ def export(
         )
     else:
         Console().print(
-            f"{done.samples} samples in {out}: {done.written} pictures written, "
-            f"{done.placed} with a place; index.geojson lists them",
-            highlight=False,
+            cell(
+                f"{done.samples} samples in {out}: {done.written} pictures written, "
+                f"{done.placed} with a place; index.geojson lists them"
+            )
         )
     if done.missing:
         sys.stderr.write(f"no blob for {', '.join(done.missing)}\n")
@@ -206,10 +207,10 @@ def _one(connection: Connection, text: str) -> Sample:
 
 
 def _print_sample(console: Console, sample: Sample) -> None:
-    console.print(f"[bold]{sample.key.device}/{sample.key.sample_id}[/]", highlight=False)
-    console.print(words.outcome_sentence(sample), highlight=False, markup=False)
+    console.print(cell(f"{sample.key.device}/{sample.key.sample_id}", "bold"))
+    console.print(cell(words.outcome_sentence(sample)))
     for sentence in words.explain(sample):
-        console.print(f"  - {sentence}", highlight=False, markup=False)
+        console.print(cell(f"  - {sentence}"))
     table = Table(box=None, show_header=False, pad_edge=False)
     rows: list[tuple[str, str]] = [
         ("value", f"{sample.value:.3f}"),
@@ -221,7 +222,7 @@ def _print_sample(console: Console, sample: Sample) -> None:
         ("survey", sample.survey),
         ("frame", f"{sample.frame}, row {sample.row}, column {sample.column}"),
         ("place", _place(sample)),
-        ("captured", f"{sample.captured_at or 'unknown'} (clock: {sample.clock})"),
+        ("captured", _captured(sample)),
         ("order", f"boot {sample.boot}, sequence {sample.sequence}"),
         ("bundle", f"{sample.bundle} ({sample.bundle_sha256[:12]})"),
         ("policy", sample.policy),
@@ -229,8 +230,13 @@ def _print_sample(console: Console, sample: Sample) -> None:
         ("sha256", sample.payload_sha256),
     ]
     for name, value in rows:
-        table.add_row(name, json.dumps(value)[1:-1] if not value.isprintable() else value)
-    console.print(table, highlight=False, markup=False)
+        table.add_row(name, cell(value))
+    console.print(table)
+
+
+def _captured(sample: Sample) -> str:
+    moment = "unknown" if sample.captured_at is None else words.captured(sample.captured_at)
+    return f"{moment} (clock: {sample.clock})"
 
 
 def _place(sample: Sample) -> str:

@@ -17,6 +17,7 @@ from server_sync.cli.options import (
     settings_of,
     wide_console,
 )
+from server_sync.cli.terminal import cell
 from server_sync.curation import summary, words
 
 
@@ -50,7 +51,7 @@ def status(
     console.print(_device_table(devices))
     console.print(f"{totals.quarantined} messages in quarantine")
     for each in set_aside:
-        console.print(f"  {_time(each.at_ms)} {each.topic}: {each.error}", markup=False)
+        console.print(cell(f"  {_time(each.at_ms)} {each.topic}: {each.error}"))
 
 
 def _device_table(devices: list[summary.DeviceState]) -> Table:
@@ -60,13 +61,13 @@ def _device_table(devices: list[summary.DeviceState]) -> Table:
     for device in devices:
         link = {True: "online", False: "offline", None: "unknown"}[device.online]
         table.add_row(
-            device.device,
+            cell(device.device),
             link,
             _time(device.seen_ms),
             str(device.samples),
-            device.survey or "-",
-            device.bundle or "-",
-            device.agent_version or "-",
+            cell(device.survey or "-"),
+            cell(device.bundle or "-"),
+            cell(device.agent_version or "-"),
         )
     return table
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final
 
 from server_sync.domain import Finding, Reason, Sample, State
@@ -131,6 +132,8 @@ def outcome_sentence(sample: Sample) -> str:
 
 def share_beyond(p_value: float) -> str:
     """1 - p in percent, never rounded up to all: p = 0.0004 is 99.96 %."""
+    if not 0.0 <= p_value <= 1.0:
+        return _no_share(1.0 - p_value)
     percent = 100.0 * (1.0 - p_value)
     for digits in (1, 2, 3, 4):
         text = f"{percent:.{digits}f}"
@@ -141,11 +144,30 @@ def share_beyond(p_value: float) -> str:
 
 def percent(share: float) -> str:
     """A share as percent; the very small and the very large keep a digit, and are never whole."""
+    if not 0.0 <= share <= 1.0:
+        return _no_share(share)
     if 0.0 < share < 0.001:
         return "< 0.1 %"
     if 0.1 <= share < 0.995 or share in (0.0, 1.0):
         return f"{100.0 * share:.0f} %"
     return f"{math.floor(share * 1000.0 + 1e-9) / 10.0:.1f} %"
+
+
+def _no_share(value: float) -> str:
+    """What a device calls a share and is none: told as it is."""
+    return f"{number(value)} of 1"
+
+
+def captured(text: str) -> str:
+    """A time as the source states it, to the second: "2025-06-14 08:13:35 UTC"."""
+    try:
+        stated = datetime.fromisoformat(text).isoformat(sep=" ", timespec="seconds")
+    except ValueError:
+        return text
+    moment, offset = stated[:19], stated[19:]
+    if len(text) <= len("2025-06-14"):
+        return text
+    return f"{moment} {'UTC' if offset == '+00:00' else offset}".rstrip()
 
 
 def number(value: float, significant: int = 3) -> str:

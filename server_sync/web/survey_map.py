@@ -40,7 +40,7 @@ class SurveyMap:
     dots: tuple[Dot, ...]
     here: Dot
     sigma: float | None
-    """Radius of the 1-sigma circle, None where unknown."""
+    """Radius of the 1-sigma circle, None where unknown; far beyond the drawing all are alike."""
     meridians: tuple[Line, ...]
     parallels: tuple[Line, ...]
     bar: float
@@ -71,7 +71,7 @@ def draw(here: Spot, spots: Sequence[Spot]) -> SurveyMap:
     return SurveyMap(
         dots=dots,
         here=Dot(here.key, *place(0.0, 0.0)),
-        sigma=None if here.sigma_m is None else round(here.sigma_m * scale, 2),
+        sigma=None if here.sigma_m is None else round(min(here.sigma_m * scale, 10 * WIDTH), 2),
         meridians=_meridians(here, middle[0], scale),
         parallels=_parallels(here, middle[1], scale),
         bar=round(bar_m * scale, 2),

@@ -101,18 +101,23 @@ class Bar:
 
     label: str
     share: float
+    """From 0 to 1, whatever the device said."""
     text: str
 
 
 def class_bars(sample: Sample) -> list[Bar]:
     """The most probable classes, and the rest together."""
     shown = sample.probabilities[:_BARS]
-    bars = [Bar(name, share, words.percent(share)) for name, share in shown]
+    bars = [Bar(name, _drawn(share), words.percent(share)) for name, share in shown]
     rest = len(sample.probabilities) - len(shown)
     if rest > 0:
         share = sum(each for _, each in sample.probabilities[_BARS:])
-        bars.append(Bar(f"{rest} others", share, words.percent(share)))
+        bars.append(Bar(f"{rest} others", _drawn(share), words.percent(share)))
     return bars
+
+
+def _drawn(share: float) -> float:
+    return min(max(share, 0.0), 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +128,8 @@ class ScoreRow:
     value: str
     p_value: str | None
     beyond: float | None
-    """Share of familiar tiles that are less strange."""
+    """Share of familiar tiles that are less strange, for drawing."""
+    beyond_text: str
     unusual: bool
     """p at or below 0.05."""
 
@@ -138,7 +144,8 @@ def score_rows(sample: Sample) -> list[ScoreRow]:
                 name,
                 words.number(sample.scores[name]),
                 None if p_value is None else words.number(p_value, 2),
-                None if p_value is None else 1.0 - p_value,
+                None if p_value is None else _drawn(1.0 - p_value),
+                "" if p_value is None else words.share_beyond(p_value),
                 p_value is not None and p_value <= 0.05,
             )
         )
