@@ -3,7 +3,10 @@
 Each round runs both in a fresh process, one after the other, so that a machine that slows down
 slows both. The bare loop has its batches ready in memory and does nothing but run the model; the
 path reads, cuts, preprocesses, scores, hashes, decides, encodes and commits. Process start and
-model load count for neither. Prints one JSON document.
+model load count for neither. CPU seconds are those of all threads in the same span. Prints one JSON
+document, a list of cases. Without flags: the rehearsal bundle at its own ground sampling distance,
+which is how the product cuts by default, and scenes-aerial at the mosaic's native one, where its
+own would leave too few tiles; both on one orthomosaic of more than 1000 tiles.
 
     python benchmarks/filter_throughput.py --bundle models/scenes-aerial --imagery FOLDER
 """
@@ -74,10 +77,14 @@ def bare(arguments: argparse.Namespace) -> dict[str, Any]:
         str(bundle.model_path), options, providers=["CPUExecutionProvider"]
     )
     session.run(None, {spec.name: batches[0]})
-    start_s = time.perf_counter()
+    start_s, start_cpu_s = time.perf_counter(), time.process_time()
     for batch in batches:
         session.run(None, {spec.name: batch})
-    return {"seconds": time.perf_counter() - start_s, "tiles": len(pixels)}
+    return {
+        "seconds": time.perf_counter() - start_s,
+        "cpu_seconds": time.process_time() - start_cpu_s,
+        "tiles": len(pixels),
+    }
 
 
 def path(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -86,15 +93,17 @@ def path(arguments: argparse.Namespace) -> dict[str, Any]:
         settings = settings_of(arguments, Path(folder) / "edge.db")
         with opened_filter(settings) as (loop, bundle, survey_id):
             files = imagery_at(Path(arguments.imagery)).files
-            start_s = time.perf_counter()
+            start_s, start_cpu_s = time.perf_counter(), time.process_time()
             with closing(reading(settings, bundle, survey_id, files)) as events:
                 report = loop.run(events, threading.Event().is_set, _nothing, _nothing)
             seconds = time.perf_counter() - start_s
+            cpu_seconds = time.process_time() - start_cpu_s
     reached = report.tiles - sum(
         count for code, count in report.by_reason.items() if code.startswith("invalid")
     )
     return {
         "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
         "tiles": reached,
         "kept": report.kept,
         "peak_resident_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
@@ -139,6 +148,8 @@ def compare(arguments: argparse.Namespace, imagery: str) -> dict[str, Any]:
         "kept": sides["path"][0]["kept"],
         "bare_tiles_per_s": round(statistics.median(rates["bare"]), 1),
         "path_tiles_per_s": round(statistics.median(rates["path"]), 1),
+        "bare_cpu_s": round(statistics.median(r["cpu_seconds"] for r in sides["bare"]), 2),
+        "path_cpu_s": round(statistics.median(r["cpu_seconds"] for r in sides["path"]), 2),
         "ratio": round(statistics.median(ratios), 3),
         "ratios": [round(ratio, 3) for ratio in ratios],
         "peak_resident_mb": round(max(result["peak_resident_mb"] for result in sides["path"]), 1),
@@ -148,9 +159,11 @@ def compare(arguments: argparse.Namespace, imagery: str) -> dict[str, Any]:
 def main() -> None:
     """Parse flags, render imagery if none is given, print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--bundle", default=str(REPOSITORY / "models" / "scenes-aerial"))
+    parser.add_argument("--bundle", help="default: both bundles of the repository")
     parser.add_argument("--imagery", help="file or folder; without it a rehearsal's orthomosaic")
-    parser.add_argument("--resample", choices=("native", "bundle-gsd"), default="native")
+    parser.add_argument(
+        "--resample", choices=("native", "bundle-gsd"), help="default: as the product, bundle-gsd"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=32)
@@ -159,18 +172,32 @@ def main() -> None:
     if arguments.role:
         print(json.dumps((bare if arguments.role == "bare" else path)(arguments)))
         return
-    if arguments.imagery:
-        print(json.dumps(compare(arguments, arguments.imagery), indent=2))
-        return
     with tempfile.TemporaryDirectory() as folder:
-        rehearse = [str(Path(sys.executable).parent / "edge-agent"), "rehearse"]
-        survey = Path(folder) / "survey"
-        subprocess.run(
-            [*rehearse, str(survey), "--tiles", "3000", "--seed", "1"],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        print(json.dumps(compare(arguments, str(survey / "orthomosaic.tif")), indent=2))
+        imagery = arguments.imagery or rehearsed(Path(folder) / "survey")
+        print(json.dumps([compare(case, imagery) for case in cases(arguments)], indent=2))
+
+
+def cases(arguments: argparse.Namespace) -> list[argparse.Namespace]:
+    """The one case that the flags name, or the two of the default."""
+    chosen = [(arguments.bundle, arguments.resample or ImagerySettings().resample)]
+    if arguments.bundle is None:
+        models = REPOSITORY / "models"
+        chosen = [
+            (str(models / "rehearsal"), arguments.resample or ImagerySettings().resample),
+            (str(models / "scenes-aerial"), arguments.resample or "native"),
+        ]
+    return [
+        argparse.Namespace(**vars(arguments) | {"bundle": bundle, "resample": resample})
+        for bundle, resample in chosen
+    ]
+
+
+def rehearsed(survey: Path) -> str:
+    """The orthomosaic of a survey with more than 1000 tiles in it alone."""
+    command = [str(Path(sys.executable).parent / "edge-agent"), "rehearse", str(survey)]
+    command += ["--tiles", "6000", "--seed", "1"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return str(survey / "orthomosaic.tif")
 
 
 if __name__ == "__main__":
