@@ -8,6 +8,7 @@ on with the first tile that is not recorded.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -33,6 +34,10 @@ from edge_agent.records.recorder import Recorder
 from edge_agent.records.values import BatchResult, FrameProgress
 from operations.errors import OperatorError
 
+_log = logging.getLogger(__name__)
+
+OFF_SCALE = 2.0
+"""Finer or coarser than the model's scale by more than this is another world to it."""
 IDLE_S = 1.0
 """Without a new tile for so long, what waits is judged: the last tiles of a landing aircraft."""
 
@@ -50,6 +55,9 @@ class FilterReport:
     """Failed in an earlier run, and not tried again."""
     frames_failed: list[tuple[str, str, str]] = field(default_factory=list)
     """Name, reason and message of each."""
+    frames_off_scale: int = 0
+    """Shown to the model at less than half or more than twice the scale it was trained at."""
+    frames_of_unknown_scale: int = 0
     tiles: int = 0
     kept: int = 0
     evicted: int = 0
@@ -66,6 +74,8 @@ class _OpenFrame:
     tile_count: int
     tiles_done: int
     finished: bool = False
+    scale_known: bool = False
+    """Whether the report has been told of its scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +89,14 @@ class _Batch:
 class Filter:
     """The loop's state: frames under way, tiles that wait, and the batch the model has."""
 
-    def __init__(self, judge: Judge, recorder: Recorder, kept: KeptTiles, batch_size: int) -> None:
+    def __init__(
+        self, judge: Judge, recorder: Recorder, kept: KeptTiles, batch_size: int, model_gsd_m: float
+    ) -> None:
         self._judge = judge
         self._recorder = recorder
         self._kept = kept
         self._batch_size = batch_size
+        self._model_gsd_m = model_gsd_m
         self._model = ThreadPoolExecutor(1, "model")
         self._open: dict[FrameFile, _OpenFrame] = {}
         self._waiting: list[tuple[FrameFile, ExaminedTile]] = []
@@ -138,6 +151,7 @@ class Filter:
     def handle(self, event: ReadEvent) -> None:
         """Take one event of the reader."""
         if isinstance(event, TilesRead):
+            self._note_scale(event)
             self._waiting += [(event.file, tile) for tile in event.tiles]
             while len(self._waiting) >= self._batch_size:
                 self._start(self._batch_size)
@@ -163,6 +177,27 @@ class Filter:
         self._finish()
         if any(state.finished for state in self._open.values()):
             self._commit((), [])
+
+    def _note_scale(self, event: TilesRead) -> None:
+        """Count a frame whose tiles show the ground at another scale than the model knows."""
+        state = self._open[event.file]
+        if state.scale_known:
+            return
+        state.scale_known = True
+        gsd_m = event.tiles[0].tile.gsd_m
+        if gsd_m is None:
+            self.report.frames_of_unknown_scale += 1
+            return
+        times = self._model_gsd_m / gsd_m
+        if 1 / OFF_SCALE <= times <= OFF_SCALE:
+            return
+        if not self.report.frames_off_scale:
+            _log.warning(
+                "%s is shown to the model %.2g times %s than it was trained at: verdicts are "
+                "doubtful, and many tiles will seem strange",
+                event.file.name, max(times, 1 / times), "finer" if times > 1 else "coarser",
+            )  # fmt: skip
+        self.report.frames_off_scale += 1
 
     def _fail(self, event: FrameFailed) -> None:
         self.flush()
@@ -192,6 +227,8 @@ class Filter:
             for file, one in zip(files, judged, strict=True)
         ]
         result = self._recorder.commit(rows, self._progress(set(files)), time.time())
+        if result.evicted and not self.report.evicted:
+            _log.warning("no room for all that is worth keeping: the least valuable goes")
         for address in result.evicted_addresses:
             self._kept.forget(address)
         self._count(judged, result)

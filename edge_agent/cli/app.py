@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -25,11 +26,21 @@ app = typer.Typer(
 )
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(version("tilesift"))
+        raise typer.Exit
+
+
 @app.callback()
 def common(
     log_level: Annotated[
         str | None, typer.Option(help="debug, info, warning or error; also TILESIFT_LOG.")
     ] = None,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print it and end."),
+    ] = False,
 ) -> None:
     """Flags before the command's name hold for every command."""
     logs.set_up(log_level)

@@ -117,8 +117,15 @@ def opened_filter(settings: EdgeSettings) -> Iterator[tuple[Filter, Bundle, int]
             kept.add(address, content, likeness)
         name = settings.survey.name
         judge = Judge(session, calibration, settings.policy, settings.payload, kept, name)
-        with closing(Filter(judge, recorder, kept, settings.inference.batch_size)) as loop:
+        with closing(_loop_of(settings, bundle, judge, recorder, kept)) as loop:
             yield loop, bundle, survey.survey_id
+
+
+def _loop_of(
+    settings: EdgeSettings, bundle: Bundle, judge: Judge, recorder: Recorder, kept: KeptTiles
+) -> Filter:
+    gsd_m = bundle.description.input.gsd_m
+    return Filter(judge, recorder, kept, settings.inference.batch_size, gsd_m)
 
 
 def _survey(database: Database, settings: EdgeSettings, bundle: Bundle) -> Survey:

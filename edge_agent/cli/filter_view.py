@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from edge_agent.filter import FilterReport
-from edge_agent.selection.policy import AUDIT, DUPLICATE, FAMILIAR, INVALID, SCORE
+from edge_agent.selection.policy import AUDIT, DUPLICATE, FAMILIAR, INVALID, SCORE, UNJUDGED
 
 
 class ProgressView:
@@ -64,6 +64,9 @@ def report_json(report: FilterReport, survey: str) -> dict[str, Any]:
             {"frame": name, "reason": reason, "message": message}
             for name, reason, message in report.frames_failed
         ],
+        "frames_off_scale": report.frames_off_scale,
+        "frames_of_unknown_scale": report.frames_of_unknown_scale,
+        "stopped": report.stopped,
         "tiles": report.tiles,
         "kept": report.kept,
         "evicted": report.evicted,
@@ -93,6 +96,17 @@ def print_report(report: FilterReport) -> None:
         table.add_row(f"{report.evicted}", "", "given up for want of room")
     table.add_row(f"{report.tiles}", "", "seen")
     console.print(table)
+    if report.frames_off_scale:
+        console.print(
+            f"{report.frames_off_scale} frames were shown to the model far from the scale it was "
+            "trained at: their verdicts are doubtful (edge-agent frames list tells more)"
+        )
+    if report.frames_of_unknown_scale:
+        console.print(
+            f"{report.frames_of_unknown_scale} frames do not say at what scale they show the ground"
+        )
+    if report.stopped:
+        console.print("stopped before its end: the same command goes on from here")
     for name, reason, message in report.frames_failed:
         console.print(f"failed: {name} ({reason}): {message}", highlight=False, markup=False)
 
@@ -106,5 +120,6 @@ def reason_in_words(code: str) -> str:
         DUPLICATE: f"skipped: repeats a kept tile ({detail})",
         INVALID: f"skipped: nothing to see ({detail})",
         FAMILIAR: "skipped: familiar",
+        UNJUDGED: "skipped: the bundle has no calibration to judge by",
     }
     return words.get(kind, code)

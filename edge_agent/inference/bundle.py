@@ -82,8 +82,9 @@ class Bundle:
 
     @property
     def id(self) -> str:
-        """name@version"""
-        return f"{self.description.name}@{self.description.version}"
+        """name@version; one without calibration says so, since it judges otherwise."""
+        name = f"{self.description.name}@{self.description.version}"
+        return name if self.calibration is not None else f"{name}+uncalibrated"
 
     @property
     def model_path(self) -> Path:

@@ -7,7 +7,7 @@ add their reasons:
 2. drawn by the audit arm: keep;
 3. a duplicate of a kept tile: skip;
 4. a score beyond its quantile of familiar tiles: keep, one reason per score;
-5. familiar: skip.
+5. familiar: skip; `unjudged` where no calibration says what familiar is.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 AUDIT: Final = "audit"
 FAMILIAR: Final = "familiar"
+UNJUDGED: Final = "unjudged"
 INVALID: Final = "invalid"
 DUPLICATE: Final = "duplicate"
 SCORE: Final = "score"
@@ -102,6 +103,8 @@ def decide(candidate: Candidate, settings: PolicySettings) -> Verdict:
         return Verdict(False, worth, (Reason(code, {"distance": float(twin.distance)}),))
     if strange:
         return Verdict(True, worth, strange)
+    if chosen and not prediction.p_values:
+        return Verdict(False, worth, (Reason(f"{UNJUDGED}:no-calibration"),))
     return Verdict(False, worth, (Reason(FAMILIAR, _least_p(prediction, chosen)),))
 
 

@@ -25,7 +25,7 @@ def test_reads_what_is_written(tiny_bundle: MakeBundle) -> None:
     """Name, labels, hash and input of a bundle come back as its file states them."""
     folder = tiny_bundle()
     bundle = read_bundle(folder)
-    assert bundle.id == "tiny@1.0.0"
+    assert bundle.id == "tiny@1.0.0+uncalibrated"
     assert bundle.description.labels == ("a", "b", "c", "d")
     assert bundle.model_sha256 == hashlib.sha256(bundle.model_path.read_bytes()).digest()
     assert bundle.calibration is None
@@ -93,6 +93,7 @@ def test_calibration_is_read(tiny_bundle: MakeBundle) -> None:
     calibration = read_bundle(folder).calibration
     assert calibration is not None
     assert calibration.logits.shape == (20, 4)
+    assert read_bundle(folder).id == "tiny@1.0.0"
 
 
 @pytest.mark.parametrize(

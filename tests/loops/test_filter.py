@@ -13,6 +13,8 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import rasterio
+from affine import Affine
 from PIL import Image
 
 from edge_agent.cli.filter_run import (
@@ -115,11 +117,31 @@ def test_every_tile_has_one_verdict_and_a_bad_frame_one_entry(
     failed = [(name, reason) for name, reason, _ in report.frames_failed]
     assert failed == [("f1-broken.jpg", "truncated")]
     assert sum(report.by_reason.values()) == 45
+    assert (report.frames_of_unknown_scale, report.frames_off_scale) == (3, 0)
     assert len(rows(settings, VERDICTS)) == 45
     states = dict(rows(settings, "select name, state from frame"))
     assert states == {
         "f0.png": "finished", "f1.png": "finished", "f2.png": "finished", "f1-broken.jpg": "failed",
     }  # fmt: skip
+
+
+def test_frames_at_another_scale_than_the_models_are_told(
+    settings: EdgeSettings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ground at twelve times the model's 0.1 m per pixel is counted and warned of, once."""
+    folder = tmp_path / "coarse"
+    folder.mkdir()
+    for number in range(2):
+        pixels = np.moveaxis(np.asarray(frame(number)), 2, 0)
+        with rasterio.open(
+            folder / f"g{number}.tif", "w", driver="GTiff", width=160, height=96, count=3,
+            dtype="uint8", crs="EPSG:32633", transform=Affine(1.2, 0, 5e5, 0, -1.2, 5e6),
+        ) as file:  # fmt: skip
+            file.write(pixels)
+    report = run(settings, folder)
+    assert (report.frames_of_unknown_scale, report.frames_off_scale) == (0, 2)
+    assert [record.levelname for record in caplog.records].count("WARNING") == 1
+    assert "12 times coarser" in caplog.text
 
 
 def test_a_second_run_does_nothing(settings: EdgeSettings, imagery: Path) -> None:

@@ -68,6 +68,14 @@ def test_decision_table(findings, seen, twin, draw, keep, codes, share) -> None:
     assert verdict.inclusion_probability == share
 
 
+def test_without_calibration_no_tile_is_called_familiar() -> None:
+    """A tile that nothing could be said of is skipped as unjudged, and still drawn for audits."""
+    seen = Prediction(np.array([0.5, 0.5]), None, {"entropy": 0.69}, {})
+    skipped = decide(Candidate([OK], seen, None, 0.5), POLICY)
+    assert [reason.code for reason in skipped.reasons] == ["unjudged:no-calibration"]
+    assert decide(Candidate([OK], seen, None, 0.0), POLICY).reasons[0].code == "audit"
+
+
 def test_value_by_hand() -> None:
     """0.6 (1 - min p) + 0.4 (1 - (p1 - p2)), over the chosen scores only."""
     seen = prediction(p_entropy=0.25, p_msp=0.5, p_margin=0.01)
