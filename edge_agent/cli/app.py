@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from edge_agent.cli import explain, filter, outbox, rehearse, status, sync  # noqa: A004
+from edge_agent.cli import explain, filter, frames, outbox, rehearse, status, sync  # noqa: A004
 from operations import logs
 from operations.errors import OperatorError
 
@@ -51,6 +51,7 @@ app.command("filter")(filter.filter_command)
 app.command("sync")(sync.sync_command)
 app.command("status")(status.status)
 app.command("explain")(explain.explain)
+app.add_typer(frames.app, name="frames")
 app.add_typer(outbox.app, name="outbox")
 
 
