@@ -155,8 +155,8 @@ def survey_section(figures: dict[str, Any]) -> str:
             f"{calibration['surveys']} further surveys, in their natural proportions: it replaces "
             "the one of the calibration part, which knows no natural proportions. Of the fresh "
             f"surveys' familiar tiles {low:.1f} to {high:.1f} %, by the score, have p <= 0.05: "
-            "tiles of one survey are more like each other than those of another, so that p-values made "
-            "on some surveys hold only roughly on a new one."
+            "tiles of one survey are more like each other than those of another, so that p-values "
+            "made on some surveys hold only roughly on a new one."
         ),
         "",
         f"| novel against familiar | {' | '.join(names)} |",
