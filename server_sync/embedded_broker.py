@@ -52,9 +52,14 @@ class EmbeddedBroker:
         if not self._ready.wait(_START_S) or self._error is not None:
             cause = str(self._error or "it does not start")
             raise OperatorError(
-                f"the embedded broker cannot listen on {self.host}:{self.port}",
+                f"the embedded broker cannot listen on {self.host}, port {self.port}",
                 [Problem(cause, "give another port, or 0 for a free one")],
             )
+
+    @property
+    def alive(self) -> bool:
+        """Whether it serves."""
+        return self._thread.is_alive()
 
     def stop(self) -> None:
         """Close all connections and end the thread."""

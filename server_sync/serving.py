@@ -9,7 +9,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 
 _JOIN_S = 10.0
 _SUBSCRIBE_S = 5.0
+_WATCH_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,49 @@ class Address:
     port: int
 
     def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+
+class Parts:
+    """The threads that a base consists of: half a service is worse than a restart."""
+
+    def __init__(self) -> None:
+        self.ended = threading.Event()
+        """Set by a signal, and by a thread of the intake when it ends."""
+        self.asked = False
+        """Whether a signal asked for the end."""
+        self._alive: dict[str, Callable[[], bool]] = {}
+        self._progress = sd_notify.Progress()
+
+    def add(self, name: str, alive: Callable[[], bool]) -> None:
+        """Watch a part from now on."""
+        self._alive[name] = alive
+
+    def dead(self) -> list[str]:
+        """The parts that have ended."""
+        return [name for name, alive in self._alive.items() if not alive()]
+
+    def made_progress(self) -> None:
+        """Feed the watchdog, unless a part is dead."""
+        if not self.dead():
+            self._progress.made()
+
+    def watch(self) -> None:
+        """Wait for the end.
+
+        Raises:
+            OperatorError: a part ended without being asked to.
+        """
+        while not self.ended.wait(_WATCH_S):
+            if self.dead():
+                break
+        if not self.asked:
+            names = ", ".join(self.dead()) or "the intake"
+            raise OperatorError(
+                f"a part of the base has ended by itself: {names}",
+                [Problem("the others do not go on without it", "see the log above; start again")],
+            )
 
 
 def serve(
@@ -58,10 +101,11 @@ def serve(
         ready_file: written once all is up: JSON with the addresses in use.
 
     Raises:
-        OperatorError: the store, the broker's certificates or an address cannot be used.
+        OperatorError: the store, the broker's certificates or an address cannot be used, or a
+            part of the base ended by itself.
     """
-    ended = threading.Event()
-    with _signals(ended), ExitStack() as stack:
+    running = Parts()
+    with _signals(running), ExitStack() as stack:
         metadata = open_metadata(settings.store.url)
         stack.callback(metadata.close)
         blobs = _open_blobs(settings)
@@ -69,15 +113,16 @@ def serve(
             broker = EmbeddedBroker(embedded.host, embedded.port)
             broker.start()
             stack.callback(broker.stop)
+            running.add("the embedded broker", lambda: broker.alive)
             settings = _at(settings, Address(broker.host, broker.port))
         page = None
         if settings.web.enabled:
-            page = stack.enter_context(_pages(settings, metadata, blobs))
-        link = stack.enter_context(_intake(settings, metadata, blobs, ended))
-        _await_devices(link, ended)
-        if not ended.is_set():
+            page = stack.enter_context(_pages(settings, metadata, blobs, running))
+        link = stack.enter_context(_intake(settings, metadata, blobs, running))
+        _await_devices(link, running.ended)
+        if not running.ended.is_set():
             _tell_ready(settings, page, ready_file, subscribed=link.subscribed.is_set())
-        ended.wait()
+        running.watch()
         sd_notify.stopping()
         _log.info("stopping")
 
@@ -91,11 +136,12 @@ def _await_devices(link: Link, ended: threading.Event) -> None:
 
 
 @contextmanager
-def _signals(ended: threading.Event) -> Iterator[None]:
-    before = {
-        number: signal.signal(number, lambda *_: ended.set())
-        for number in (signal.SIGTERM, signal.SIGINT)
-    }
+def _signals(running: Parts) -> Iterator[None]:
+    def end(*_: object) -> None:
+        running.asked = True
+        running.ended.set()
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
@@ -126,7 +172,7 @@ def _at(settings: ServerSettings, broker: Address) -> ServerSettings:
 
 @contextmanager
 def _intake(
-    settings: ServerSettings, metadata: Metadata, blobs: BlobFolder, ended: threading.Event
+    settings: ServerSettings, metadata: Metadata, blobs: BlobFolder, running: Parts
 ) -> Iterator[Link]:
     inbox = Inbox(settings.intake.queue_messages, settings.intake.queue_mb * 1_000_000)
     link = Link(settings.broker, settings.intake, inbox)
@@ -138,29 +184,33 @@ def _intake(
         blobs,
         batch_messages=settings.intake.batch_messages,
         min_free_bytes=settings.store.min_free_mb * 1_000_000,
-        progress=sd_notify.Progress().made,
+        progress=running.made_progress,
     )
     with ThreadPoolExecutor(2, thread_name_prefix="intake") as threads:
         works = [threads.submit(link.run), threads.submit(worker.run)]
         for work in works:
-            # A thread that dies takes the process down: half a service is worse than a restart.
-            work.add_done_callback(lambda _: ended.set())
+            work.add_done_callback(lambda _: running.ended.set())
         try:
             yield link
         finally:
             worker.stop()
             wait(works[1:], timeout=_JOIN_S)
             link.stop()
-    for work in works:
-        work.result()
+            wait(works, timeout=_JOIN_S)
+            for work in works:
+                if work.done():
+                    work.result()  # what ended it says more than that it has ended
 
 
 @contextmanager
-def _pages(settings: ServerSettings, metadata: Metadata, blobs: BlobFolder) -> Iterator[Address]:
+def _pages(
+    settings: ServerSettings, metadata: Metadata, blobs: BlobFolder, running: Parts
+) -> Iterator[Address]:
     from server_sync.web.serving import WebServer
 
     server = WebServer(_listen(settings.web.host, settings.web.port), metadata, blobs, settings.web)
     server.start()
+    running.add("the review pages", lambda: server.alive)
     try:
         yield Address(settings.web.host, server.port)
     finally:
@@ -173,7 +223,7 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except OSError as error:
         raise OperatorError(
-            f"the review pages cannot listen on {host}:{port}",
+            f"the review pages cannot listen on {Address(host, port)}",
             [Problem(str(error), "give another address by --web, or --no-web")],
         ) from error
 

@@ -31,6 +31,11 @@ class WebServer:
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
 
+    @property
+    def alive(self) -> bool:
+        """Whether it serves."""
+        return self._thread.is_alive()
+
     def start(self) -> None:
         """Begin to answer; the socket queues what comes earlier."""
         self._thread.start()
