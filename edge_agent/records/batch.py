@@ -42,8 +42,8 @@ def commit_batch(
 ) -> BatchResult:
     """Record a batch, queue what is kept, and note how far the frames have come.
 
-    Where the disk or the file's hard stop leaves no room, old verdicts on skipped tiles and then
-    the least valuable samples give way, and the batch is written again.
+    Where the disk or the file's hard stop leaves no room, old verdicts and then the
+    least valuable samples give way, and the batch is written again.
 
     Raises:
         RecordsFull: no room, and nothing left to give up.
@@ -133,10 +133,11 @@ def _keep_ledger_small(
 def _forget(
     connection: sqlite3.Connection, survey: Survey, wanted: int, most: int, changes: Changes
 ) -> int:
-    rows, freed = rotate(connection, survey.survey_id, wanted, most)
-    changes.add(DEVICE, "ledger_bytes", -freed)
-    changes.add(DEVICE, "ledger_rotated", rows)
-    return rows
+    forgotten = rotate(connection, survey.survey_id, wanted, most)
+    changes.add(DEVICE, "ledger_bytes", -forgotten.size)
+    changes.add(DEVICE, "ledger_rotated", forgotten.rows)
+    changes.add(DEVICE, "ledger_rotated_kept", forgotten.kept)
+    return forgotten.rows
 
 
 def _spare_the_disk(
@@ -158,7 +159,7 @@ def _spare_the_disk(
 def _give_way(
     database: Database, survey: Survey, wanted: int, shed: bool, now: float
 ) -> tuple[list[SampleRef], int]:
-    """Free `wanted` bytes inside the file: old verdicts of skipped tiles, then samples if `shed`.
+    """Free `wanted` bytes inside the file: old verdicts, then samples if `shed`.
 
     Returns:
         Samples given up, and the bytes the outbox may hold from now on.

@@ -89,7 +89,7 @@ class Filling:
             self._connection.execute("COMMIT")
             # The log would take as much again; nobody else is at work.
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             # Where there is no room SQLite may have rolled back all of it by itself
             # (https://www.sqlite.org/lang_transaction.html).
             if self._connection.in_transaction:

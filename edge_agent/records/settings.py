@@ -22,7 +22,7 @@ class RecordsSettings(Struct, frozen=True, forbid_unknown_fields=True):
     survey_max_bytes: Bytes = 0
     """Pixels of one survey that may wait or be sent, all together; 0: no such cap."""
     ledger_max_bytes: SomeBytes = 256 * MEBIBYTE
-    """Ledger size from which the oldest verdicts on skipped tiles are forgotten."""
+    """Ledger size from which the oldest verdicts are forgotten, but for samples that wait."""
     database_max_bytes: SomeBytes = 1024 * MEBIBYTE
     """Hard stop for the file itself; at least outbox and ledger together."""
 

@@ -16,6 +16,7 @@ from edge_agent.records.database import open_database
 
 HERE = Path(__file__).parent
 KILLS = 25
+FORGETFUL = ("frame ", "counters ", "survey bytes")
 
 
 def start(script: str, *arguments: object) -> subprocess.Popen[str]:
@@ -42,12 +43,12 @@ def sound(path: Path, build: ModuleType) -> dict[tuple[int, str], int]:
     """Check everything that must hold; the counters."""
     with open_database(path) as database:
         problems = build.problems(database.connection)
-        # Forgotten rows of skipped tiles leave progress and verdict counters as they were.
+        # Forgotten rows leave progress, counters and what surveys have spent as they were.
         rotated = database.connection.execute(
             "SELECT value FROM counter WHERE name = 'ledger_rotated'"
         ).fetchone()
         if rotated and rotated[0]:
-            problems = [p for p in problems if not p.startswith(("frame ", "counters "))]
+            problems = [p for p in problems if not p.startswith(FORGETFUL)]
         assert problems == []
         return build.counted(database.connection)
 
