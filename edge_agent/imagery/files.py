@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ _log = logging.getLogger(__name__)
 IMAGE_SUFFIXES: Final = (".tif", ".tiff", ".jpg", ".jpeg", ".png", ".webp")
 PARTIAL_SUFFIXES: Final = (".part", ".partial", ".tmp", ".crdownload", "~")
 """Names that copying programs use until a file is complete."""
+_NOWHERE: Final = (-1, -1)
+"""Device and inode of no file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +46,12 @@ def find_frame_files(folder_or_file: Path) -> Iterator[FrameFile]:
     Hidden and partial files are left out, links to folders are not followed. A folder that
     cannot be read is told in the log and left out.
     """
-    if folder_or_file.is_file():
+    try:
         status = folder_or_file.stat()
+    except OSError as error:
+        _tell(folder_or_file, error)
+        return
+    if stat.S_ISREG(status.st_mode):
         name = printable(folder_or_file.name)
         yield FrameFile(folder_or_file, name, status.st_size, status.st_mtime_ns)
         return
@@ -56,7 +63,8 @@ def find_frame_files(folder_or_file: Path) -> Iterator[FrameFile]:
 def scan(folder: Path, tell: Callable[[Path, OSError], None], prefix: str = "") -> Iterator[Found]:
     """Frames below `folder`, complete or partial, sorted by name.
 
-    `tell` hears of folders that cannot be read; they are left out.
+    `tell` hears of folders that cannot be read; they are left out. A frame's file that cannot be
+    looked at is given, with size and time 0 where these are not known.
     """
     try:
         with os.scandir(folder) as listing:
@@ -71,12 +79,30 @@ def scan(folder: Path, tell: Callable[[Path, OSError], None], prefix: str = "") 
             if entry.is_dir(follow_symlinks=False):
                 yield from scan(Path(entry.path), tell, prefix + printable(entry.name) + "/")
             elif (partial := _partial(entry.name)) is not None and entry.is_file():
-                status = entry.stat()
-                name = prefix + printable(entry.name)
-                file = FrameFile(Path(entry.path), name, status.st_size, status.st_mtime_ns)
-                yield Found(file, (status.st_dev, status.st_ino), partial)
+                yield _found(entry, prefix, entry.stat(), partial)
         except FileNotFoundError:
             continue  # gone between listing and looking
+        except OSError as error:
+            if _partial(entry.name) is False:
+                yield _unreadable(entry, prefix)
+            else:
+                tell(Path(entry.path), error)
+
+
+def _found(entry: os.DirEntry[str], prefix: str, status: os.stat_result, partial: bool) -> Found:
+    name = prefix + printable(entry.name)
+    file = FrameFile(Path(entry.path), name, status.st_size, status.st_mtime_ns)
+    return Found(file, (status.st_dev, status.st_ino), partial)
+
+
+def _unreadable(entry: os.DirEntry[str], prefix: str) -> Found:
+    """A frame by its name that the file system will not show: opening it will tell why, where
+    the ledger hears of it."""
+    try:
+        return _found(entry, prefix, entry.stat(follow_symlinks=False), False)
+    except OSError:
+        nothing = FrameFile(Path(entry.path), prefix + printable(entry.name), 0, 0)
+        return Found(nothing, _NOWHERE, False)
 
 
 def _tell(folder: Path, error: OSError) -> None:

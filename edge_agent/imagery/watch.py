@@ -95,7 +95,7 @@ class Arrivals:
 
 
 class Troubles:
-    """Tells of each folder that cannot be read once, not at every look."""
+    """Tells of each folder or file that cannot be read once, not at every look."""
 
     def __init__(self) -> None:
         self._told: set[Path] = set()

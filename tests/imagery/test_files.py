@@ -8,6 +8,7 @@ import os
 import pytest
 
 from edge_agent.imagery.files import find_frame_files
+from edge_agent.imagery.frames import FrameError, TilePlan, open_frame
 
 
 def touch(folder, *names) -> None:
@@ -80,3 +81,31 @@ def test_a_missing_folder_holds_nothing(tmp_path, caplog) -> None:
     with caplog.at_level(logging.WARNING):
         assert list(find_frame_files(tmp_path / "gone")) == []
     assert "cannot look into" in caplog.text
+
+
+def test_a_link_in_a_circle_fails_as_one_frame(tmp_path) -> None:
+    """The others are found; the circle is told where frames are told that cannot be opened."""
+    touch(tmp_path, "a.jpg", "sub/z.jpg")
+    (tmp_path / "loop.jpg").symlink_to(tmp_path / "loop.jpg")
+    (tmp_path / "loop.txt").symlink_to(tmp_path / "loop.txt")
+    files = list(find_frame_files(tmp_path))
+    assert [file.name for file in files] == ["a.jpg", "loop.jpg", "sub/z.jpg"]
+    with pytest.raises(FrameError) as caught, open_frame(files[1], TilePlan((32, 32), 0.6)):
+        pass
+    assert caught.value.reason == "unreadable"
+    assert list(find_frame_files(tmp_path)) == files
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look at any file")
+def test_files_that_may_be_listed_but_not_looked_at_fail_one_by_one(tmp_path) -> None:
+    """A folder without the right to enter."""
+    touch(tmp_path, "closed/a.jpg", "closed/b.jpg.part", "z.jpg")
+    (tmp_path / "closed").chmod(0o400)
+    try:
+        files = list(find_frame_files(tmp_path))
+        assert [(file.name, file.size) for file in files] == [("closed/a.jpg", 0), ("z.jpg", 5)]
+        with pytest.raises(FrameError, match="unreadable"):
+            open_frame(files[0], TilePlan((32, 32), 0.6)).__enter__()
+        assert list(find_frame_files(tmp_path / "closed" / "a.jpg")) == []
+    finally:
+        (tmp_path / "closed").chmod(0o700)

@@ -112,6 +112,17 @@ def test_the_folder_may_come_later(field, caplog) -> None:
     assert caplog.text.count("cannot look into") == 1
 
 
+def test_a_link_in_a_circle_is_given_once_and_told_once(field, caplog) -> None:
+    """It is no frame, but one that was asked for; what is no frame by its name is only told."""
+    (field.folder / "loop.jpg").symlink_to(field.folder / "loop.jpg")
+    (field.folder / "loop.jpg.part").symlink_to(field.folder / "loop.jpg.part")
+    field.write("z.jpg", 5)()
+    assert [(moment, name) for moment, name, _ in field.watch()] == [
+        (2.0, "loop.jpg"), (2.0, "z.jpg"),
+    ]  # fmt: skip
+    assert caplog.text.count("cannot look into") == 1
+
+
 def test_slow_looks_are_followed_by_long_pauses(field, monkeypatch) -> None:
     """A card that takes 3 s to list gets 30 s of peace after each look, and the usual pause."""
     looks = []
