@@ -24,6 +24,8 @@ class Publish:
     size: int
     sent_at: float
     loaded: bool
+    pixels: bool
+    """A chunk of one sample's pixels, not an offer."""
 
 
 class InFlight:
@@ -49,13 +51,15 @@ class InFlight:
             return 0
         return max(self._pace.window_bytes - self._size, 0)
 
-    def launch(self, sample_ids: tuple[str, ...], serial: int, size: int, now: float) -> int:
+    def launch(
+        self, sample_ids: tuple[str, ...], serial: int, size: int, now: float, *, pixels: bool
+    ) -> int:
         """A token for a message about to be handed to the link."""
         token = self._next_token
         self._next_token += 1
         self._size += size
         loaded = 2 * self._size >= self._pace.window_bytes
-        self._publishes[token] = Publish(sample_ids, serial, size, now, loaded)
+        self._publishes[token] = Publish(sample_ids, serial, size, now, loaded, pixels)
         return token
 
     def acknowledged(self, token: int, now: float) -> Publish | None:

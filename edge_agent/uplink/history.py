@@ -1,20 +1,23 @@
 """What the exchange remembers of samples beyond one connection. Pure; lost with the process.
 
 Only what a fair judgement needs: which samples rest for a while, how often base left each
-unanswered, and which were on the wire whenever the link broke.
+unanswered or put it off, how many bytes it has cost, and which were on the wire whenever the
+link broke.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-MAX_RESTING = 256
-MAX_REMEMBERED = 1024
+MAX_RESTING = 8192
+MAX_REMEMBERED = 8192
 
 
 @dataclass(slots=True)
 class _Memory:
     unanswered: int = 0  # offers or sendings in a row that base left unanswered
+    put_off: int = 0  # times that base said `later`
+    delivered: int = 0  # bytes of its pixels that the broker took
     cuts: int = 0  # links lost in a row with this sample on the wire
     blamed: int = 0  # those of them between which others came through
     others_at_cut: int = -1  # the count of what came through, at the last one blamed
@@ -70,8 +73,26 @@ class History:
         memory.unanswered += 1
         return memory.unanswered
 
+    def put_off(self, sample_id: str) -> int:
+        """Base said `later`; how often by now."""
+        memory = self._of(sample_id)
+        memory.put_off += 1
+        return memory.put_off
+
+    def delivered(self, sample_id: str, size: int) -> None:
+        """The broker took so many bytes of its pixels."""
+        self._of(sample_id).delivered += size
+
+    def delivered_bytes(self, sample_id: str) -> int:
+        """Bytes of its pixels that the broker took, those it took twice counted twice."""
+        memory = self._memories.get(sample_id)
+        return 0 if memory is None else memory.delivered
+
     def rest(self, sample_id: str, until: float, *, asked_by_base: bool) -> None:
-        """Offer others first, until then."""
+        """Offer others first, until then; of too many, the one that rests longest rests no more."""
+        self._resting.pop(sample_id, None)
+        while len(self._resting) >= MAX_RESTING:
+            del self._resting[next(iter(self._resting))]
         self._resting[sample_id] = (until, asked_by_base)
 
     def wake(self) -> None:
