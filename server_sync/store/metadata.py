@@ -11,6 +11,7 @@ import alembic.command
 import alembic.config
 import alembic.script
 import alembic.util
+from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
@@ -60,32 +61,58 @@ class Metadata:
 
 
 def open_metadata(url: str, *, create: bool = True) -> Metadata:
-    """Connect and bring the schema up to date.
+    """Connect and bring the schema up to date; or only look.
 
     Args:
-        create: make a SQLite file (and its folder) that is not there yet.
+        create: make a SQLite file (and its folder) that is not there yet. False: open a store
+            that is there for reading; nothing is written, migrated or waited for.
 
     Raises:
-        OperatorError: the URL does not hold, the database cannot be reached, is not there, or
-            was written by a newer version.
+        OperatorError: the URL does not hold, the database cannot be reached, is not there, was
+            written by a newer version, or (only looking) by an older one.
     """
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
             _prepare_file(parsed, create=create)
-        engine = create_engine(parsed, pool_pre_ping=True)
+        options = {} if create else {"postgresql_readonly": True}
+        engine = create_engine(parsed, pool_pre_ping=True, execution_options=options)
     except (ArgumentError, ImportError, OSError) as error:
         raise _cannot_open(url, error) from error
     if engine.dialect.name == "sqlite":
-        _set_up_sqlite(engine)
+        _set_up_sqlite(engine, writes=create)
     store = Metadata(engine)
     try:
-        with store.writing() as connection:
-            migrate(connection)
-    except (SQLAlchemyError, alembic.util.CommandError) as error:
+        if create:
+            with store.writing() as connection:
+                migrate(connection)
+        else:
+            with store.reading() as connection:
+                _check_revision(connection)
+    except (SQLAlchemyError, alembic.util.CommandError, _BehindError) as error:
         engine.dispose()
         raise _cannot_open(url, error) from error
     return store
+
+
+class _BehindError(Exception):
+    """The store was written by an older version."""
+
+
+def _check_revision(connection: Connection) -> None:
+    """See that the schema is this version's.
+
+    Raises:
+        alembic.util.CommandError: it is a newer version's.
+        _BehindError: it is an older one's, or none at all.
+    """
+    scripts = alembic.script.ScriptDirectory.from_config(_alembic())
+    revision = MigrationContext.configure(connection).get_current_revision()
+    if revision is None:
+        raise _BehindError("it holds no samples' tables yet")
+    scripts.get_revision(revision)
+    if revision != scripts.get_current_head():
+        raise _BehindError("it was written by an older version")
 
 
 def migrate(connection: Connection, target: str = "head") -> None:
@@ -97,10 +124,15 @@ def migrate(connection: Connection, target: str = "head") -> None:
     if connection.dialect.name == "postgresql":
         # Several workers may start at once; on SQLite the write lock does the same.
         connection.execute(text("SELECT pg_advisory_xact_lock(:n)"), {"n": _MIGRATION_LOCK})
-    settings = alembic.config.Config()
-    settings.set_main_option("script_location", "server_sync.store:migrations")
+    settings = _alembic()
     settings.attributes["connection"] = connection
     alembic.command.upgrade(settings, target)
+
+
+def _alembic() -> alembic.config.Config:
+    settings = alembic.config.Config()
+    settings.set_main_option("script_location", "server_sync.store:migrations")
+    return settings
 
 
 def _prepare_file(url: URL, *, create: bool) -> None:
@@ -113,15 +145,20 @@ def _prepare_file(url: URL, *, create: bool) -> None:
         raise FileNotFoundError(f"no such file: {file}")
 
 
-def _set_up_sqlite(engine: Engine) -> None:
+def _set_up_sqlite(engine: Engine, *, writes: bool) -> None:
     @event.listens_for(engine, "connect")
     def _connect(connection: object, _entry: ConnectionPoolEntry) -> None:
         # The driver's own BEGIN comes too late (at the first write); ours stands in `_begin`.
         connection.isolation_level = None  # type: ignore[attr-defined]
         cursor = connection.cursor()  # type: ignore[attr-defined]
         cursor.execute(f"PRAGMA busy_timeout = {_BUSY_MS}")
-        cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.execute("PRAGMA synchronous = FULL")
+        if writes:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            cursor.execute("PRAGMA synchronous = FULL")
+        else:
+            # Not the mode `ro`: a base that was killed leaves a log that the next one to open the
+            # file has to recover.
+            cursor.execute("PRAGMA query_only = ON")
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.close()
 
@@ -139,6 +176,8 @@ def _cannot_open(url: str, error: Exception) -> OperatorError:
     cause = str(getattr(error, "orig", None) or error).strip()
     if isinstance(error, alembic.util.CommandError):
         hint = "this store was written by a newer version of server-sync; install that one"
+    elif isinstance(error, _BehindError):
+        hint = "start `server-sync serve` once; it brings the store up to date"
     elif isinstance(error, ImportError):
         hint = "install the driver that this URL needs"
     else:

@@ -11,7 +11,7 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import create_engine, insert, select, text
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 
 from operations.errors import OperatorError
 from server_sync.domain import Picture, SampleKey
@@ -195,6 +195,45 @@ def test_reading_commands_create_nothing(tmp_path):
     with pytest.raises(OperatorError, match="no such file"):
         open_metadata(f"sqlite:///{tmp_path}/absent.db", create=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_who_only_looks_writes_nothing_and_waits_for_nobody(tmp_path):
+    """While another holds the write lock a reader opens and reads; a write through it fails."""
+    url = f"sqlite:///{tmp_path}/curation.db"
+    writer = open_metadata(url)
+    with writer.writing() as connection:
+        connection.execute(text("INSERT INTO counters (name, value) VALUES ('messages', 1)"))
+        reader = open_metadata(url, create=False)
+        with reader.reading() as looking:
+            assert looking.execute(text("SELECT count(*) FROM counters")).scalar_one() == 0
+    with pytest.raises(OperationalError, match="readonly"), reader.reading() as looking:
+        looking.execute(text("DELETE FROM counters"))
+    with reader.reading() as looking:
+        assert looking.execute(text("SELECT value FROM counters")).scalar_one() == 1
+    reader.close()
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("UPDATE alembic_version SET version_num = '9999'", "newer version"),
+        ("DELETE FROM alembic_version", "serve` once"),
+    ],
+)
+def test_who_only_looks_is_told_of_another_version(tmp_path, statement, words):
+    """A store of another version is refused with what to do, and left as it is."""
+    url = f"sqlite:///{tmp_path}/curation.db"
+    open_metadata(url).close()
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text(statement))
+    with pytest.raises(OperatorError, match=words):
+        open_metadata(url, create=False)
+    with engine.begin() as connection:
+        left = connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
+    engine.dispose()
+    assert left == (["9999"] if "9999" in statement else [])
 
 
 def test_the_database_is_durable_at_each_commit(store):
