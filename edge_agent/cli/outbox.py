@@ -50,7 +50,8 @@ def list_samples(
     database: DatabaseOption = None,
     limit: Annotated[int, typer.Option(min=1, help="How many samples at most.")] = 20,
     quarantined: Annotated[
-        bool, typer.Option("--quarantined", help="Only those set aside after failing.")
+        bool,
+        typer.Option("--quarantined", help="Only those set aside: sent in vain, or refused."),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -115,7 +116,7 @@ def retry(
     database: DatabaseOption = None,
     every: Annotated[bool, typer.Option("--all", help="All that are set aside.")] = False,
 ) -> None:
-    """Send samples again that were set aside."""
+    """Send samples again that were set aside, once base is set up to take them."""
     file, _ = database_file(config, database)
     with changing(file) as records:
         done = outbox.retry(records, _chosen(records, samples, every))

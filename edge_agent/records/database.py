@@ -147,18 +147,22 @@ def open_database(
     connecting.check_place(file, create=create and not readonly)
     if readonly:
         return Database(file, connecting.connect_readonly(file), None)
-    try:
-        guard = Guard(file)
-    except OSError as error:
-        raise RecordsUnavailable(
-            f"{file} cannot be opened",
-            [Problem(f"{error.strerror}: {error.filename}", "run as the user that owns it")],
-        ) from error
+    guard = _guard(file)
     try:
         return _open_guarded(file, guard, check, max_bytes, time.monotonic() + wait_s)
     except BaseException:
         guard.close()
         raise
+
+
+def _guard(file: Path) -> Guard:
+    try:
+        return Guard(file)
+    except OSError as error:
+        raise RecordsUnavailable(
+            f"{file} cannot be opened",
+            [Problem(f"{error.strerror}: {error.filename}", "run as the user that owns it")],
+        ) from error
 
 
 def _open_guarded(
@@ -173,9 +177,9 @@ def _open_guarded(
                 file, max_bytes=max_bytes, check=check or guard.suspect, thorough=guard.suspect
             )
         except RecordsCorrupt as error:
-            _mark(guard)
-            if remains is not None:
-                raise  # a new file and damaged at once: the disk is failing
+            marked = _mark(guard)
+            if remains is not None or not marked:
+                raise  # a new file and damaged at once: the disk is failing; or it cannot be told
             if alone:
                 remains = set_aside(file, error)
             else:
@@ -184,11 +188,19 @@ def _open_guarded(
         if alone and remains is None:
             remains = unfinished(connection, file)
         if remains is not None:
-            carry_over(connection, remains, file, time.time())
+            _bring(connection, remains, file)
         guard.clear_suspect()
         while alone and not guard.share():
             time.sleep(_STEP_S)  # the kernel lets go of one lock before it grants the other
         return Database(file, connection, guard)
+
+
+def _bring(connection: sqlite3.Connection, remains: Remains, file: Path) -> None:
+    try:
+        carry_over(connection, remains, file, time.time())
+    except BaseException:
+        connection.close()
+        raise
 
 
 def _hold(file: Path, guard: Guard, deadline: float) -> bool:
@@ -210,10 +222,13 @@ def _hold(file: Path, guard: Guard, deadline: float) -> bool:
         time.sleep(_STEP_S)
 
 
-def _mark(guard: Guard | None) -> None:
+def _mark(guard: Guard | None) -> bool:
+    """Whether the other process will learn of the damage."""
     if guard is None:
-        return
+        return False
     try:
         guard.mark_suspect()
     except OSError as error:
         _logger.warning("cannot tell the other process of the damage: %s", error)
+        return False
+    return True

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import structs
 
-from edge_agent.domain import Frame, Judged, Position
+from edge_agent.domain import Frame, Judged, Position, Verdict
 from edge_agent.records.facts import most_probable
 from edge_agent.records.identity import storable
 from edge_agent.records.values import Survey
@@ -74,10 +74,7 @@ def describe(place: Place, survey: Survey, frame: Frame, judged: Judged) -> m.Sa
             scores=_numbers(prediction.scores if prediction else {}),
             p_values=_numbers(prediction.p_values if prediction else {}),
             findings=_findings(judged),
-            reasons=tuple(
-                m.Reason(code=_cut(reason.code, _NAME), numbers=_numbers(reason.numbers))
-                for reason in verdict.reasons[:_ROWS]
-            ),
+            reasons=_reasons(verdict),
             value=_between(verdict.value, 1.0) or 0.0,
             quality=_between(judged.quality, 5.0),
             inclusion_probability=_between(verdict.inclusion_probability, 1.0),
@@ -136,6 +133,13 @@ def _findings(judged: Judged) -> tuple[m.Finding, ...]:
             evidence=dict(_evidence(list(finding.evidence.items())[:_EVIDENCE])),
         )
         for finding in judged.findings[:_ROWS]
+    )
+
+
+def _reasons(verdict: Verdict) -> tuple[m.Reason, ...]:
+    return tuple(
+        m.Reason(code=_cut(reason.code, _NAME), numbers=_numbers(reason.numbers))
+        for reason in verdict.reasons[:_ROWS]
     )
 
 

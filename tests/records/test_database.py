@@ -236,6 +236,19 @@ def test_a_mark_of_damage_without_damage_is_taken_back(path: Path, build: Module
     assert not path.with_name("edge.db.suspect").exists()
 
 
+def test_damage_that_cannot_be_marked_is_told_at_once(path: Path, build: ModuleType) -> None:
+    """No place for the mark: an error for the operator, not an endless search for a lock."""
+    fill(path, build)
+    mark = path.with_name("edge.db.suspect")
+    mark.symlink_to(path.parent / "nowhere" / "to be")
+    build.damaged(path, 0, bytes(100))
+    with pytest.raises(RecordsCorrupt):
+        open_database(path)
+    mark.unlink()
+    open_database(path).close()
+    assert path.with_name("edge.db.corrupt-1").exists()
+
+
 def test_space_is_given_back(path: Path, build: ModuleType) -> None:
     """After a large outbox has gone, the file shrinks, some slack apart."""
     with open_database(path) as database:

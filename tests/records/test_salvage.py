@@ -12,9 +12,10 @@ import pytest
 from edge_agent.records import outbox
 from edge_agent.records.counters import add
 from edge_agent.records.database import open_database
-from edge_agent.records.ledger import last_events
+from edge_agent.records.ledger import last_events, record_event
 from edge_agent.records.lookup import find_tile
 from edge_agent.records.memory import kept_hashes
+from edge_agent.records.values import Caps
 from sync_protocol.messages import Settlement
 
 
@@ -157,3 +158,24 @@ def test_a_rescue_killed_between_two_batches_is_finished(path: Path, build: Modu
         assert f"{len(before)} samples were saved" in last_events(database)[0].message
         problems = build.problems(database.connection)
         assert [p for p in problems if not p.startswith("frame ")] == []
+
+
+def test_what_the_ledger_forgot_is_known_after_a_rescue(path: Path, build: ModuleType) -> None:
+    """Hashes of tiles whose rows are gone come along, in their order."""
+    caps = Caps(2**40, 0, 10_000)
+    with open_database(path) as database:
+        survey = build.survey(database)
+        for start in range(0, 100, 10):
+            batch = [build.judged(row, size=50) for row in range(start, start + 10)]
+            kept = build.commit(database, survey, batch, caps=caps).kept
+            done = [Settlement(sample_id=one.sample_id, outcome="stored") for one in kept]
+            outbox.settle(database, done, 5.0)
+        build.commit(database, survey, [build.judged(500)], caps=caps)
+        before = list(kept_hashes(database))
+        record_event(database, "test", "has a page", 6.0)
+    (page,) = pages_of(path, "event")
+    build.damaged(path, (page - 1) * 4096, b"\xff" * 4096)
+    with open_database(path) as database:
+        assert list(kept_hashes(database)) == before
+        assert len(before) == 101
+        assert database.connection.execute("SELECT count(*) FROM memory").fetchone()[0] > 30
