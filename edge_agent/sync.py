@@ -10,15 +10,15 @@ import logging
 import random
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TypeAlias
 
 from edge_agent.records.database import Database, open_database
 from edge_agent.records.errors import RecordsCorrupt, RecordsFull, RecordsUnavailable
+from edge_agent.sync_actions import Carrier, SyncReport
 from edge_agent.sync_outbox import Shelf, only_sync
 from edge_agent.uplink import events as e
 from edge_agent.uplink.backoff import Backoff
@@ -26,6 +26,7 @@ from edge_agent.uplink.exchange import Exchange
 from edge_agent.uplink.flight import MAX_PUBLISHES
 from edge_agent.uplink.link import Acknowledged, Arrived, Heard, Link, LinkError
 from edge_agent.uplink.settings import UplinkSettings
+from operations import sd_notify
 from operations.broker import BrokerSettings
 from sync_protocol.codec import ProtocolError, decode, encode
 from sync_protocol.messages import Presence, Receipt, Want
@@ -36,25 +37,9 @@ _log = logging.getLogger(__name__)
 TURN_S = 0.2
 """Longest wait for the network in one turn, and so the delay until a stop is seen."""
 _RECORDS_PAUSE_S = 15.0
+_OPENING_S = 300.0
+_CHECKED_BYTES_PER_S = 2e6  # checking, and rescuing what is damaged, from a poor memory card
 _SETTLED_LINK_S = 10.0  # a connection that held so long, or on which base spoke, was a success
-
-
-@dataclass(slots=True)
-class SyncReport:
-    """What one run of the loop did."""
-
-    device: str
-    sent_bytes: int = 0
-    """Message bytes handed to the link: offers, chunks and status; what was sent twice counts
-    twice."""
-    settled: dict[str, int] = field(default_factory=dict)
-    """Outcome -> samples."""
-    quarantined: int = 0
-    ignored: int = 0
-    """Messages from base that could not be read, were out of date, or came too many at once."""
-    connections: int = 0
-    left: int = 0
-    """Samples still waiting at the end; those in quarantine do not count."""
 
 
 Turned: TypeAlias = Callable[[str, SyncReport], object]
@@ -95,7 +80,10 @@ def run_sync(
     report = SyncReport(device)
     with only_sync(path):
         while True:
-            with open_database(path, create=drain is None) as database:
+            with sd_notify.long_step(_opening_s(path)):
+                database = open_database(path, create=drain is None)
+            with database:
+                turned("the outbox is open", report)
                 loop = _Sync(database, report, settings, broker, drain, stop, turned)
                 try:
                     loop.run(backoff)
@@ -125,13 +113,9 @@ class _Sync:
         self._drain = drain
         self._stop = stop
         self._turned = turned
-        self._exchange = Exchange(settings)
         self._shelf = Shelf(database, settings.inline_max_bytes)
+        self._carrier = Carrier(Exchange(settings), self._shelf, report)
         self._version = version("tilesift")
-        self._link: Link | None = None
-        self._tokens: dict[int, int] = {}  # paho's number -> the exchange's token
-        self._chunk_tokens: set[int] = set()
-        self._moved_at = time.monotonic()
         self._status_at = float("-inf")
 
     def run(self, backoff: Backoff) -> None:
@@ -147,7 +131,7 @@ class _Sync:
                 if self._drain is not None:
                     raise
                 # What was half done stands as after a crash; the records know the rest.
-                self._exchange = Exchange(self._settings)
+                self._carrier = Carrier(Exchange(self._settings), self._shelf, self.report)
                 _log.error("%s", error)
                 self._wait(_RECORDS_PAUSE_S)
         self.report.left = self._shelf.waiting()
@@ -157,9 +141,9 @@ class _Sync:
             return True
         if self._drain is None:
             return False
-        if self._exchange.in_hand == 0 and self._shelf.is_empty():
+        if self._carrier.in_hand == 0 and self._shelf.is_empty():
             return True
-        return time.monotonic() - self._moved_at > self._drain.patience_s
+        return time.monotonic() - self._carrier.moved_at > self._drain.patience_s
 
     def _wait(self, wait_s: float) -> None:
         until = time.monotonic() + wait_s
@@ -178,49 +162,42 @@ class _Sync:
             return
         self.report.connections += 1
         _log.info("connected to the broker at %s:%d", self._broker.host, self._broker.port)
-        self._link = link
+        self._carrier.link = link
         try:
             self._serve(link, backoff)
         finally:
-            self._link = None
+            self._carrier.unlink()
             self.report.ignored += link.dropped
-            self._tokens.clear()
-            self._chunk_tokens.clear()
             link.close()
 
     def _serve(self, link: Link, backoff: Backoff) -> None:
         connected_at = time.monotonic()
         try:
-            self._feed(e.Connected())
+            self._carrier.feed(e.Connected())
             while not self._over():
                 heard = link.turn(TURN_S)
                 for item in heard:
                     self._hear(item)
-                self._feed(e.Tick())
+                self._carrier.feed(e.Tick())
                 self._send_status(link)
                 if _is_success(heard, time.monotonic() - connected_at):
                     backoff.succeeded()
-                self._turned(f"{self._exchange.in_hand} samples under way", self.report)
+                self._turned(f"{self._carrier.in_hand} samples under way", self.report)
         except LinkError:
-            self._feed(e.Disconnected())
+            self._carrier.feed(e.Disconnected())
             raise
-        self._feed(e.Disconnected())
+        self._carrier.feed(e.Disconnected())
 
     def _hear(self, item: Heard) -> None:
         match item:
             case Acknowledged(message_id):
-                token = self._tokens.pop(message_id, None)
-                if token is not None:
-                    if token in self._chunk_tokens:
-                        self._chunk_tokens.remove(token)
-                        self._moved_at = time.monotonic()
-                    self._feed(e.PublishAcknowledged(token))
+                self._carrier.acknowledged(message_id)
             case Arrived(kind, data):
                 try:
                     if kind is Kind.WANT:
-                        self._feed(e.WantReceived(decode(data, Want)))
+                        self._carrier.feed(e.WantReceived(decode(data, Want)))
                     elif kind is Kind.RECEIPT:
-                        self._feed(e.ReceiptReceived(decode(data, Receipt)))
+                        self._carrier.feed(e.ReceiptReceived(decode(data, Receipt)))
                 except ProtocolError as error:
                     self.report.ignored += 1
                     _log.warning("ignored a message that cannot be read: %s", error)
@@ -234,70 +211,15 @@ class _Sync:
         link.publish(Kind.STATUS, data, qos=0)
         self.report.sent_bytes += len(data)
 
-    # Actions
-
-    def _feed(self, event: e.Event) -> None:
-        """Tell the exchange, and do what it says.
-
-        Raises:
-            LinkError: the link broke; what concerns the outbox has been carried out all the same.
-        """
-        lost: LinkError | None = None
-        actions = deque(self._exchange.handle(event, time.monotonic()))
-        while actions:
-            action = actions.popleft()
-            try:
-                follow_up = self._act(action, lost is not None)
-            except LinkError as error:
-                lost = error
-                continue
-            if follow_up is not None:
-                actions.extend(self._exchange.handle(follow_up, time.monotonic()))
-        if lost is not None:
-            raise lost
-
-    def _act(self, action: e.Action, lost: bool) -> e.Event | None:
-        match action:
-            case e.MarkAttempts(missing):
-                self._shelf.mark(missing)
-            case e.RefundAttempts(ids):
-                self._shelf.refund(ids)
-            case e.Settle(settlements):
-                for outcome, count in self._shelf.settle(settlements).items():
-                    self.report.settled[outcome] = self.report.settled.get(outcome, 0) + count
-                self._moved_at = time.monotonic()
-            case e.Quarantine(sample_id, reason):
-                self._shelf.quarantine(sample_id, reason)
-                self.report.quarantined += 1
-                self._moved_at = time.monotonic()
-            case e.DropLink(reason):
-                raise LinkError(reason)
-            case _ if lost:
-                pass
-            case e.FetchSamples(limit, excluding):
-                return e.SamplesFetched(self._shelf.candidates(limit, excluding), limit)
-            case e.PublishOffer(token, offer):
-                self._publish(Kind.OFFER, encode(offer), token)
-                self._shelf.sent(sum(len(sample.payload or b"") for sample in offer.samples))
-            case e.PublishChunk():
-                return self._publish_chunk(action)
-        return None
-
-    def _publish_chunk(self, action: e.PublishChunk) -> e.Event | None:
-        chunk = self._shelf.chunk(action.description, action.offset, action.end)
-        if isinstance(chunk, str) or chunk is None:
-            return e.PayloadUnusable(action.description.sample_id, action.token, chunk)
-        self._publish(Kind.CHUNK, encode(chunk), action.token)
-        self._chunk_tokens.add(action.token)
-        self._shelf.sent(len(chunk.data))
-        return None
-
-    def _publish(self, kind: Kind, data: bytes, token: int) -> None:
-        if self._link is None:
-            raise LinkError("the link is closed")
-        self._tokens[self._link.publish(kind, data)] = token
-        self.report.sent_bytes += len(data)
-
 
 def _is_success(heard: list[Heard], lasted_s: float) -> bool:
     return lasted_s > _SETTLED_LINK_S or any(isinstance(item, Arrived) for item in heard)
+
+
+def _opening_s(path: Path) -> float:
+    """How long opening the outbox may take, by its size."""
+    try:
+        size = path.stat().st_size
+    except OSError:
+        size = 0  # none yet; what is wrong with it is for opening to say
+    return _OPENING_S + size / _CHECKED_BYTES_PER_S

@@ -9,6 +9,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +51,16 @@ def only_sync(database: Path) -> Iterator[None]:
                 [Problem(f"{lock} is held", "wait for it, or stop edge-agent-sync.service first")],
             ) from error
         yield
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a receipt did to the outbox."""
+
+    removed: dict[str, int]
+    """Outcome -> samples that left."""
+    set_aside: int
+    """Samples that base refused: they stay, in quarantine."""
 
 
 class Shelf:
@@ -111,18 +122,28 @@ class Shelf:
         """Note payload bytes handed to the link; counted with the next receipt."""
         self._sent_bytes += size
 
-    def settle(self, settlements: tuple[Settlement, ...]) -> dict[str, int]:
-        """Base has committed: these leave the outbox. Outcome -> samples that left."""
+    def settle(self, settlements: tuple[Settlement, ...]) -> Settled:
+        """Base has committed: these leave the outbox, or go to quarantine if it refused them."""
         removed: dict[str, int] = {}
+        set_aside = 0
         for outcome in sorted({settlement.outcome for settlement in settlements}):
             group = [one for one in settlements if one.outcome == outcome]
             sent_bytes, self._sent_bytes = self._sent_bytes, 0
             result = outbox.settle(self._database, group, time.time(), sent_bytes=sent_bytes)
             if result.removed:
                 removed[outcome] = result.removed
+            if result.set_aside:
+                set_aside += result.set_aside
+                reasons = sorted({one.detail for one in group if one.detail})
+                _log.warning(
+                    "base refused %d samples (%s), set aside: %s",
+                    result.set_aside,
+                    outcome,
+                    "; ".join(reasons) or "no reason given",
+                )
         for settlement in settlements:
             self._payloads.pop(settlement.sample_id, None)
-        return removed
+        return Settled(removed, set_aside)
 
     def quarantine(self, sample_id: str, reason: str) -> None:
         """Set a sample aside."""
@@ -135,7 +156,10 @@ class Shelf:
         return outbox.next_birth(self._database)
 
     def status(self, agent_version: str) -> Status:
-        """How things stand, for base."""
+        """How things stand, for base.
+
+        Without `rules`: which rules were at work is the filter's to know, and not in the records.
+        """
         state = overview(self._database, events=0, failures=0)
         counters = totals(self._database)
         counters["outbox_quarantined"] = state.outbox.quarantined

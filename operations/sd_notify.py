@@ -10,7 +10,8 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +47,25 @@ def watchdog_interval_s() -> float | None:
     if not (microseconds.isascii() and microseconds.isdigit()) or int(microseconds) == 0:
         return None
     return int(microseconds) / 1e6
+
+
+@contextmanager
+def long_step(allowed_s: float) -> Iterator[None]:
+    """A step that may take up to `allowed_s` and cannot report in between.
+
+    Starting up may take that much longer, and the watchdog waits; afterwards it is as before.
+    """
+    microseconds = int(allowed_s * 1e6)
+    interval_s = watchdog_interval_s()
+    lines = [f"EXTEND_TIMEOUT_USEC={microseconds}"]
+    if interval_s is not None:
+        lines.append(f"WATCHDOG_USEC={max(microseconds, int(interval_s * 1e6))}")
+    _send(*lines)
+    try:
+        yield
+    finally:
+        if interval_s is not None:
+            _send(f"WATCHDOG_USEC={int(interval_s * 1e6)}", "WATCHDOG=1")
 
 
 class Progress:

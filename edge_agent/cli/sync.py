@@ -20,7 +20,8 @@ from edge_agent.cli.options import ConfigOption, DatabaseOption, JsonOption
 from edge_agent.records.database import open_database
 from edge_agent.records.outbox import statistics
 from edge_agent.settings import load_settings
-from edge_agent.sync import Drain, SyncReport, Turned, run_sync
+from edge_agent.sync import Drain, Turned, run_sync
+from edge_agent.sync_actions import SyncReport
 from operations import sd_notify
 from operations.broker import BrokerSettings
 from operations.errors import ExitCode, Problem, SettingsError
@@ -56,11 +57,7 @@ def sync_command(
     with samples left over.
     """
     settings = load_settings(config)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     path = database or Path(settings.records.database)
-    sd_notify.ready()
     with _shown(path if drain else None) as turned:
         report = run_sync(
             path,
@@ -68,7 +65,7 @@ def sync_command(
             settings.uplink,
             settings.broker if broker is None else _address(broker, settings.broker),
             drain=Drain(timeout) if drain else None,
-            stop=stop,
+            stop=_stopped_by_signals(),
             turned=turned,
         )
     sd_notify.stopping()
@@ -80,9 +77,17 @@ def sync_command(
         raise typer.Exit(ExitCode.LEFT_OVER)
 
 
+def _stopped_by_signals() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
 @contextmanager
 def _shown(drained: Path | None) -> Iterator[Turned]:
-    """Feeds the watchdog; at a terminal also a bar, with an end where an outbox is drained."""
+    """Says when the work begins and feeds the watchdog; at a terminal also a bar, with an end
+    where an outbox is drained."""
     heart = sd_notify.Progress()
     total = None
     if drained is not None and drained.exists():
@@ -100,7 +105,14 @@ def _shown(drained: Path | None) -> Iterator[Turned]:
     ) as bar:
         task = bar.add_task("sync", total=total, told="")
 
+        begun = False
+
         def turned(told: str, report: SyncReport) -> None:
+            nonlocal begun
+            if not begun:
+                # The watchdog counts from here; only now is the outbox open, and known to be whole.
+                begun = True
+                sd_notify.ready(told)
             heart.made(told)
             bar.update(task, completed=sum(report.settled.values()), told=told)
 

@@ -477,3 +477,65 @@ def test_certificates_are_used_both_ways(
         assert finish(sync("--drain", "--timeout", "2"), code=4)["connections"] == 0
     finally:
         broker.kill()
+
+
+@pytest.fixture
+def notices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], list[str]]]:
+    """What was told to a service manager so far, in order; processes inherit its address."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "120000000")
+
+        def told() -> list[str]:
+            lines: list[str] = []
+            while True:
+                try:
+                    lines += manager.recv(4096).decode().splitlines()
+                except BlockingIOError:
+                    return lines
+
+        yield told
+
+
+def test_ready_is_said_when_the_outbox_is_open(
+    sync: Any, database: Path, notices: Callable[[], list[str]]
+) -> None:
+    """Checking a large file must not be killed: more time is asked for, and READY comes after."""
+    with open_database(database):
+        pass
+    finish(sync("--drain"))
+    names = [line.partition("=")[0] for line in notices()]
+    assert names.index("EXTEND_TIMEOUT_USEC") < names.index("READY") < names.index("STOPPING")
+
+
+def test_an_outbox_that_cannot_be_opened_is_never_ready(
+    sync: Any, database: Path, notices: Callable[[], list[str]]
+) -> None:
+    """A service that could not begin does not say that it has."""
+    with sqlite3.connect(database) as other:
+        other.execute("CREATE TABLE something_else (x)")
+    other.close()
+    process = sync()
+    process.communicate(timeout=PATIENCE_S)
+    assert process.returncode != 0
+    assert not [line for line in notices() if line.startswith("READY")]
+
+
+def test_what_base_refuses_is_set_aside(
+    broker: Broker, base: Base, sync: Any, database: Path, pixels: Callable[[int, int], bytes]
+) -> None:
+    """A rejected sample stays on the device, in quarantine, and the report says so."""
+    broker.start()
+    base.subscribed.wait(PATIENCE_S)
+    [sample_id] = fill(database, [pixels(1, 5_000)])
+    base.answering = False
+    process = sync("--drain", "--timeout", "20")
+    until(lambda: base.presences and base.presences[-1].online)
+    refused = m.Settlement(sample_id=sample_id, outcome="rejected", detail="no picture")
+    base.say(topics.Kind.RECEIPT, codec.encode(m.Receipt(settlements=(refused,))))
+    report = finish(process)
+    assert (report["quarantined"], report["settled"], report["left"]) == (1, {}, 0)
+    with open_database(database, readonly=True) as opened:
+        assert outbox.sample_ids(opened, quarantined=True) == [sample_id]
