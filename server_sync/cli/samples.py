@@ -155,15 +155,17 @@ def export(
                 "samples": done.samples,
                 "written": done.written,
                 "placed": done.placed,
+                "removed": done.removed,
                 "missing": list(done.missing),
                 "index": str(out / "index.geojson"),
             }
         )
     else:
+        gone = f"; {done.removed} of an earlier export removed" if done.removed else ""
         Console().print(
             cell(
                 f"{done.samples} samples in {out}: {done.written} pictures written, "
-                f"{done.placed} with a place; index.geojson lists them"
+                f"{done.placed} with a place; index.geojson lists them{gone}"
             )
         )
     if done.missing:

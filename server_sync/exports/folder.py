@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ from server_sync.domain import Sample
 from server_sync.store.blobs import Blobs
 
 _SUFFIXES: Final = {"image/jpeg": ".jpg", "image/webp": ".webp", "image/png": ".png"}
+_OURS: Final = re.compile(r"images/[0-9a-f]{32}(-[A-Za-z0-9._-]+)?\.(jpg|webp|png)")
+"""What an index may name for its file to be removed: nothing but what an export writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,8 @@ class Exported:
     """Pictures that were not in the folder yet."""
     placed: int
     """Samples with a place on the map."""
+    removed: int
+    """Pictures that the folder's former index named and this one does not."""
     missing: tuple[str, ...]
     """Samples whose blob is not there, as device/sample; they are left out."""
 
@@ -34,7 +39,8 @@ def export_folder(samples: Iterable[Sample], blobs: Blobs, out: Path) -> Exporte
     """Write `out/images/<sample>.<type>` and `out/index.geojson`.
 
     The index is written last and in one piece, so it never names a picture that is not there.
-    The same samples again change nothing; other files in the folder are left alone.
+    The same samples again change nothing. Pictures that an earlier export listed there and this
+    one does not are removed after that; other files in the folder are left alone.
 
     Raises:
         OperatorError: the folder cannot be written.
@@ -50,6 +56,8 @@ def export_folder(samples: Iterable[Sample], blobs: Blobs, out: Path) -> Exporte
 def _export(samples: Iterable[Sample], blobs: Blobs, out: Path) -> Exported:
     images = out / "images"
     images.mkdir(parents=True, exist_ok=True)
+    index = out / "index.geojson"
+    former = _named(index)
     features: list[dict[str, Any]] = []
     taken: set[str] = set()
     missing: list[str] = []
@@ -62,14 +70,35 @@ def _export(samples: Iterable[Sample], blobs: Blobs, out: Path) -> Exported:
             written += _write_picture(images / name, sample, blobs)
         except KeyError:
             missing.append(f"{sample.key.device}/{sample.key.sample_id}")
+            former.discard(f"images/{name}")  # perhaps the last copy
             continue
         taken.add(name)
         features.append(_feature(sample, f"images/{name}"))
     content = {"type": "FeatureCollection", "features": features}
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1)
-    _replace(out / "index.geojson", text.encode() + b"\n")
+    _replace(index, text.encode() + b"\n")
+    removed = _remove(out, former - {f"images/{name}" for name in taken})
     placed = sum(feature["geometry"] is not None for feature in features)
-    return Exported(len(features), written, placed, tuple(missing))
+    return Exported(len(features), written, placed, removed, tuple(missing))
+
+
+def _named(index: Path) -> set[str]:
+    """The pictures of an index that an export wrote; none if there is no such index."""
+    try:
+        features = json.loads(index.read_bytes())["features"]
+        files = [feature["properties"]["file"] for feature in features]
+    except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
+        return set()
+    return {file for file in files if isinstance(file, str) and _OURS.fullmatch(file)}
+
+
+def _remove(out: Path, files: set[str]) -> int:
+    removed = 0
+    for file in files:
+        if (out / file).is_file():
+            (out / file).unlink()
+            removed += 1
+    return removed
 
 
 def _file_name(sample: Sample, taken: set[str]) -> str:

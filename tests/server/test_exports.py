@@ -45,6 +45,24 @@ def test_export_writes_pictures_and_a_valid_index(shelf, tmp_path):
     assert names == {feature["properties"]["file"][7:] for feature in content["features"]}
 
 
+def test_a_narrower_export_removes_what_the_former_one_listed(shelf, tmp_path):
+    """Only pictures that the old index names go; a stranger's file and odd names stay."""
+    (tmp_path / "images").mkdir()
+    own = tmp_path / "images" / "mine.png"
+    own.write_bytes(b"x")
+    with shelf.metadata.reading() as connection:
+        export_folder(queries.every(connection, queries.Filter()), shelf.blobs, tmp_path)
+        index = json.loads((tmp_path / "index.geojson").read_text())
+        for name in ("images/mine.png", "../index.geojson", 7):
+            index["features"].append({"properties": {"file": name}})
+        (tmp_path / "index.geojson").write_text(json.dumps(index))
+        river = queries.every(connection, queries.Filter(label="river"))
+        done = export_folder(river, shelf.blobs, tmp_path)
+    assert (done.samples, done.written, done.removed) == (4, 0, 9)
+    assert own.exists()
+    assert len(list((tmp_path / "images").iterdir())) == 5
+
+
 def test_export_tells_devices_with_the_same_id_apart(tmp_path, picture, describe, new_shelf):
     """Two devices that drew the same uuid give two files; a lost blob is named, not hidden."""
     shelf = new_shelf(tmp_path / "store")
