@@ -1,4 +1,4 @@
-"""A survey as a small map: local metres, north up, graticule and scale bar. Pure."""
+"""A survey as a small map: local metres, north up, graticule and scale bar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pages show, made ready for the templates. Pure."""
+"""What the pages show, made ready for the templates."""
 
 from __future__ import annotations
 

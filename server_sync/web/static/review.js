@@ -1,9 +1,7 @@
-// Two comforts; every page works without them. Filters apply when chosen, arrow keys step through.
+// Two comforts; every page works without them: short addresses, arrow keys to step through.
 "use strict";
 
-for (const form of document.querySelectorAll("form[data-autosubmit]")) {
-  form.classList.add("auto");
-  form.addEventListener("change", () => form.requestSubmit());
+for (const form of document.querySelectorAll("form.filters")) {
   form.addEventListener("submit", () => {
     // Empty choices stay out of the address.
     for (const select of form.querySelectorAll("select")) {
