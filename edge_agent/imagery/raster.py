@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 import rasterio
+from rasterio._env import catch_errors as quiet_gdal
 from rasterio._err import CPLE_BaseError
 from rasterio.enums import MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
@@ -39,8 +40,14 @@ _SHORT = re.compile(r"got \d+ bytes, expected|cannot read \d+ bytes|read error",
 
 @contextmanager
 def _as_frame_error(what: str) -> Iterator[None]:
+    """Run GDAL without a word of its own, and say what failed.
+
+    rasterio's own handler writes a traceback to stderr when a damaged file makes GDAL quote bytes
+    that are no UTF-8. Handlers belong to a thread: other users of GDAL keep theirs.
+    """
     try:
-        yield
+        with quiet_gdal():
+            yield
     except (RasterioError, CPLE_BaseError, OSError, ValueError) as error:
         raise _explained(error, what) from error
 

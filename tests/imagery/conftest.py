@@ -34,6 +34,7 @@ def write_tif(tmp_path: Path) -> Callable[..., Path]:
         colours: tuple[Any, ...] = (),
         mask: npt.NDArray[Any] | None = None,
         colormap: dict[int, tuple[int, ...]] | None = None,
+        tags: dict[str, str] | None = None,
         **profile: Any,
     ) -> Path:
         path = tmp_path / name
@@ -50,6 +51,8 @@ def write_tif(tmp_path: Path) -> Callable[..., Path]:
                 if colours:
                     dataset.colorinterp = colours
                 dataset.write(bands)
+                if tags is not None:
+                    dataset.update_tags(**tags)
                 if mask is not None:
                     dataset.write_mask(mask)
                 if colormap is not None:

@@ -209,6 +209,10 @@ def test_nothing_but_the_error_is_said(tmp_path, write_tif, coded) -> None:
     key = (3076).to_bytes(2, "little") + b"\0\0\x01\0"
     at = strip.index(key) + len(key) if key in strip else strip.index((1024).to_bytes(2, "little"))
     cases.append(strip[:at] + b"\x77\x77" + strip[at + 2 :])
+    # GDAL quotes what it cannot parse, even where it is no text.
+    tagged = write_tif(coded(60, 50), "tagged.tif", tags={"NOTE": "dawn"}).read_bytes()
+    cases += [tagged.replace(b"</Item>", b"</It\xe9m>"), tagged]
+    assert cases[-2] != tagged
     for number, content in enumerate(cases):
         (tmp_path / f"case{number}.tif").write_bytes(content)
     program = textwrap.dedent("""
@@ -227,4 +231,4 @@ def test_nothing_but_the_error_is_said(tmp_path, write_tif, coded) -> None:
     )
     assert ran.returncode == 0, ran.stderr
     assert ran.stderr == ""
-    assert len(ran.stdout.splitlines()) == len(cases) + 1  # and frame.tif itself
+    assert len(ran.stdout.splitlines()) == len(cases) + 2  # and frame.tif, tagged.tif
