@@ -27,28 +27,31 @@ from operations.broker import BrokerSettings
 from operations.errors import ExitCode, Problem, SettingsError
 from sync_protocol.topics import is_device_id
 
+DrainOption = Annotated[bool, typer.Option("--drain", help="End when nothing is left to send.")]
+TimeoutOption = Annotated[
+    float,
+    typer.Option(
+        min=0.0, help="With --drain: give up after so many seconds in which nothing moved."
+    ),
+]
+BrokerOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT", help="Overrides broker.host and broker.port of the settings."
+    ),
+]
+DeviceOption = Annotated[
+    str | None, typer.Option(help="Device id; overrides uplink.device of the settings.")
+]
+
 
 def sync_command(
     config: ConfigOption = None,
     database: DatabaseOption = None,
-    drain: Annotated[
-        bool, typer.Option("--drain", help="End when nothing is left to send.")
-    ] = False,
-    timeout: Annotated[
-        float,
-        typer.Option(
-            min=0.0, help="With --drain: give up after so many seconds in which nothing moved."
-        ),
-    ] = 120.0,
-    broker: Annotated[
-        str | None,
-        typer.Option(
-            metavar="HOST:PORT", help="Overrides broker.host and broker.port of the settings."
-        ),
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="Device id; overrides uplink.device of the settings.")
-    ] = None,
+    drain: DrainOption = False,
+    timeout: TimeoutOption = 120.0,
+    broker: BrokerOption = None,
+    device: DeviceOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Send the samples of the outbox to base and delete what base has stored.
