@@ -33,6 +33,8 @@ logging.getLogger("rasterio").setLevel(logging.CRITICAL)
 
 MAX_BLOCK_BYTES: Final = 128 * 2**20
 _SAMPLED_BLOCKS = 256
+_SAMPLED_BYTES: Final = 4 * MAX_BLOCK_BYTES
+"""Decoded at most before the first tile: seconds on a small computer, not minutes."""
 _SAMPLED_PIXELS = 1 << 20
 _NUMPY_NAMES: Final = {"complex_int16": "complex64", "complex_int32": "complex64"}
 _SHORT = re.compile(r"got \d+ bytes, expected|cannot read \d+ bytes|read error", re.IGNORECASE)
@@ -185,13 +187,17 @@ class Raster:
     def _check_blocks(self) -> None:
         """GDAL must hold a whole block; one strip of the size of the raster is not bounded."""
         rows, columns = self._dataset.block_shapes[0]
-        needed = rows * columns * self._type.itemsize * self._dataset.count
+        needed = self._bytes_per_block()
         if needed > MAX_BLOCK_BYTES:
             raise FrameError(
                 "block-too-large",
                 f"stored in blocks of {columns} x {rows} px, {needed >> 20} MiB each: "
                 "rewrite it with gdal_translate -co TILED=YES",
             )
+
+    def _bytes_per_block(self) -> int:
+        rows, columns = self._dataset.block_shapes[0]
+        return int(rows * columns * self._type.itemsize * self._dataset.count)
 
     def _nodata_value(self) -> float | None:
         value = self._dataset.nodatavals[self._bands.colours[0] - 1]
@@ -211,7 +217,9 @@ class Raster:
     def _sample(self) -> Samples:
         """Valid samples of some blocks spread evenly; blocks that cannot be read are left to fail
         where their tiles are due."""
-        windows = list(_spread_blocks(self.height, self.width, self._dataset.block_shapes[0]))
+        most = max(1, min(_SAMPLED_BLOCKS, _SAMPLED_BYTES // self._bytes_per_block()))
+        shape = self._dataset.block_shapes[0]
+        windows = list(_spread_blocks(self.height, self.width, shape, most))
         per_block = _SAMPLED_PIXELS // len(windows)
         parts = []
         failure: FrameError | None = None
@@ -238,11 +246,11 @@ def _sample_type(dataset: rasterio.DatasetReader, bands: Bands) -> np.dtype[Any]
     return kind
 
 
-def _spread_blocks(height: int, width: int, shape: tuple[int, int]) -> Iterator[Window]:
-    """At most `_SAMPLED_BLOCKS` blocks, as evenly over rows and columns as their shape lets."""
+def _spread_blocks(height: int, width: int, shape: tuple[int, int], most: int) -> Iterator[Window]:
+    """At most `most` blocks, as evenly over rows and columns as their shape lets."""
     rows, columns = -(-height // shape[0]), -(-width // shape[1])
-    across = min(columns, math.isqrt(_SAMPLED_BLOCKS))
-    down = min(rows, _SAMPLED_BLOCKS // across)
+    across = min(columns, math.isqrt(most))
+    down = min(rows, most // across)
     for i in range(down):
         for j in range(across):
             top = (2 * i + 1) * rows // (2 * down) * shape[0]

@@ -7,6 +7,7 @@ import pytest
 from rasterio.enums import ColorInterp as Colour
 
 from edge_agent.imagery.frames import FrameError
+from edge_agent.imagery.raster import Raster
 
 GREY_TILE = np.zeros((1, 32, 32), np.uint8)
 
@@ -286,3 +287,25 @@ def test_odd_file_names(write_tif, read, coded, name) -> None:
     """Names that GDAL could take for addresses or options are just names."""
     _, tiles = read(write_tif(coded(32, 32), name))
     assert len(tiles) == 1
+
+
+@pytest.mark.parametrize(("allowed", "most"), [(1 << 40, 64), (10 * 16 * 16 * 2, 10), (1, 1)])
+def test_choosing_a_stretch_decodes_a_bounded_part(
+    write_tif, opened, monkeypatch, allowed, most
+) -> None:
+    """64 blocks of 16 x 16 samples of 16 bits: as many are read as fit, whatever the file."""
+    ramp = np.arange(128 * 128, dtype=np.uint16).reshape(1, 128, 128)
+    path = write_tif(ramp, tiled=True, blockxsize=16, blockysize=16)
+    monkeypatch.setattr("edge_agent.imagery.raster._SAMPLED_BYTES", allowed)
+    read_raw = Raster._read_raw
+    read = []
+
+    def counted(raster, window):
+        read.append(window)
+        return read_raw(raster, window)
+
+    monkeypatch.setattr(Raster, "_read_raw", counted)
+    with opened(path):
+        pass
+    assert 1 <= len(set(read)) == len(read) <= most
+    assert len(read) > most / 2
