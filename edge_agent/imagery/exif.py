@@ -38,7 +38,7 @@ class PhotoFacts:
     captured_at: str | None = None
     clock: Clock = "unknown"
     focal_35mm: float | None = None
-    """Focal length in mm of a 36 mm wide film with the same view."""
+    """Focal length in mm at which 36 x 24 mm film has the same view from corner to corner."""
     orientation: int = 1
     relative_altitude_m: float | None = None
     """Above the take-off point."""

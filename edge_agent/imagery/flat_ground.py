@@ -10,7 +10,9 @@ from edge_agent.domain import Position
 from edge_agent.imagery.exif import PhotoFacts
 from edge_agent.imagery.georeference import WGS84, Georeference, Nowhere, wrapped
 
-FILM_WIDTH_MM: Final = 36.0
+FILM_DIAGONAL_MM: Final = math.hypot(36.0, 24.0)
+"""35 mm equivalents compare diagonals (CIPA DCG-001), whatever the sides' proportion is. A 4:3
+sensor of 17.3 x 13 mm behind 12.3 mm is called 24 mm: 43.27 / 21.6 * 12.3, not 36 / 17.3 * 12.3."""
 NADIR_TOLERANCE_DEGREES: Final = 10.0
 SCALE_ERROR: Final = 0.05
 """Of distances in the photo: 35 mm equivalents are whole numbers, take-off is not the ground."""
@@ -55,8 +57,7 @@ def photo_georeference(
 ) -> tuple[Georeference, tuple[str, ...]]:
     """Georeference of a photo of `shape` (height, width) as shown, and what to know about it."""
     height, width = shape
-    sensor_width = height if facts.orientation >= 5 else width
-    gsd_m, notes = _nadir_gsd(facts, sensor_width)
+    gsd_m, notes = _nadir_gsd(facts, _sensor_diagonal(width, height))
     if facts.longitude is None or facts.latitude is None:
         return Nowhere(gsd_m), (*notes, "no GPS position: place unknown")
     # Which way the upper edge of a picture turned by its orientation points depends on the maker.
@@ -70,8 +71,8 @@ def photo_georeference(
     return place, notes
 
 
-def _nadir_gsd(facts: PhotoFacts, sensor_width: int) -> tuple[float | None, tuple[str, ...]]:
-    """Metres per pixel straight below: altitude * film width / (focal length * pixels)."""
+def _nadir_gsd(facts: PhotoFacts, diagonal: float) -> tuple[float | None, tuple[str, ...]]:
+    """Metres per pixel straight below: altitude * film diagonal / (focal length * pixels)."""
     altitude, pitch = facts.relative_altitude_m, facts.pitch_degrees
     if altitude is None or altitude <= 0.0:
         return None, ("height above ground unknown: no scale",)
@@ -81,7 +82,17 @@ def _nadir_gsd(facts: PhotoFacts, sensor_width: int) -> tuple[float | None, tupl
         return None, (f"not looking down (pitch {pitch:.0f} degrees): no scale",)
     if facts.focal_35mm is None:
         return None, ("focal length unknown: no scale",)
-    return altitude * FILM_WIDTH_MM / (facts.focal_35mm * sensor_width), ()
+    return altitude * FILM_DIAGONAL_MM / (facts.focal_35mm * diagonal), ()
+
+
+def _sensor_diagonal(width: int, height: int) -> float:
+    """Corner to corner of the sensor, in the picture's pixels.
+
+    A picture wider than 3:2 is cut from a sensor that is not; which one it does not say. Taken as
+    3:2 it is right for such sensors, and 4 % too large for one of 4:3: within `SCALE_ERROR`.
+    """
+    longer, shorter = max(width, height), min(width, height)
+    return math.hypot(longer, max(shorter, longer * 2 / 3))
 
 
 def _tilt_error_m(facts: PhotoFacts) -> float:

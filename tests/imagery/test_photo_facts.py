@@ -197,6 +197,29 @@ def test_scale_straight_below() -> None:
 
 
 @pytest.mark.parametrize(
+    ("shape", "gsd_m"),
+    [
+        ((2000, 3000), 40 * 36 / (20 * 3000)),  # like film: by width and by diagonal
+        ((3000, 4000), 40 * math.sqrt(36**2 + 24**2) / (20 * 5000)),  # 3, 4, 5
+        ((4000, 3000), 40 * math.sqrt(36**2 + 24**2) / (20 * 5000)),  # held upright
+        ((2250, 4000), 40 * 36 / (20 * 4000)),  # cut from a higher picture
+    ],
+)
+def test_equivalent_focal_lengths_compare_diagonals(shape, gsd_m) -> None:
+    """By width a 4:3 picture would come out 4 % too large."""
+    place, _ = photo_georeference(NADIR, shape, 5.0)
+    assert place.gsd_m == pytest.approx(gsd_m)
+
+
+def test_a_four_thirds_camera_has_the_scale_of_its_sensor() -> None:
+    """17.3 x 13 mm, 5280 x 3956 px, 12.29 mm called 24: off by its rounding, not by its shape."""
+    place, _ = photo_georeference(
+        replaced(focal_35mm=24.0, relative_altitude_m=100.0), (3956, 5280), 5.0
+    )
+    assert place.gsd_m == pytest.approx(100 * 17.3 / (12.29 * 5280), rel=0.03)
+
+
+@pytest.mark.parametrize(
     ("yaw", "azimuth"), [(0.0, 90.0), (90.0, 180.0), (45.0, 135.0), (-90.0, 0.0)]
 )
 def test_right_edge_lies_clockwise_of_the_heading(yaw, azimuth) -> None:
