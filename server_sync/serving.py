@@ -206,8 +206,11 @@ def _intake(
 def _pages(
     settings: ServerSettings, metadata: Metadata, blobs: BlobFolder, running: Parts
 ) -> Iterator[Address]:
+    from server_sync.web.app import LOOPBACK
     from server_sync.web.serving import WebServer
 
+    if settings.web.host not in LOOPBACK:
+        _log.warning("the review pages ask for no password and listen on %s", settings.web.host)
     server = WebServer(_listen(settings.web.host, settings.web.port), metadata, blobs, settings.web)
     server.start()
     running.add("the review pages", lambda: server.alive)

@@ -74,6 +74,8 @@ class WebSettings(Struct, frozen=True, forbid_unknown_fields=True):
     host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 8080
     """0 takes a free one."""
+    hosts: Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(max_length=32)] = ()
+    """Names by which a proxy or the network calls these pages, beside loopback and `host`."""
     page_size: Annotated[int, Meta(ge=1, le=500)] = 48
     """Samples on one page of the grid."""
 

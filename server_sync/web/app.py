@@ -12,6 +12,7 @@ from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from server_sync.curation import words
 from server_sync.settings import WebSettings
@@ -19,6 +20,9 @@ from server_sync.store.blobs import Blobs
 from server_sync.store.metadata import Metadata
 from server_sync.web import views
 from server_sync.web.routes import router
+
+LOOPBACK: Final = ("localhost", "127.0.0.1", "::1", "[::1]")
+EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - known, not bound
 
 _HERE = Path(__file__).parent
 
@@ -42,6 +46,8 @@ def create_app(metadata: Metadata, blobs: Blobs, settings: WebSettings) -> FastA
     app.include_router(router(metadata, blobs, settings, templates))
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
 
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=_hosts(settings), www_redirect=False)
+
     @app.middleware("http")
     async def _secure(
         request: Request, call_next: Callable[[Request], Awaitable[Response]]
@@ -60,6 +66,16 @@ def create_app(metadata: Metadata, blobs: Blobs, settings: WebSettings) -> FastA
         )
 
     return app
+
+
+def _hosts(settings: WebSettings) -> list[str]:
+    """Names a request may ask for: another one is a foreign page on a re-bound name.
+
+    Bound to every address, this machine cannot know what it is called unless told.
+    """
+    if settings.host in EVERYWHERE and not settings.hosts:
+        return ["*"]
+    return [*LOOPBACK, settings.host.lower(), *(name.lower() for name in settings.hosts)]
 
 
 def _templates() -> Jinja2Templates:

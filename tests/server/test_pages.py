@@ -25,9 +25,10 @@ class Client:
             create_app(shelf.metadata, shelf.blobs, WebSettings(**settings))
         )
 
-    def get(self, path, headers=None):
+    def get(self, path, headers=None, host="localhost"):
         async def ask():
-            async with httpx.AsyncClient(transport=self.transport, base_url="http://base") as http:
+            base = f"http://{host}"
+            async with httpx.AsyncClient(transport=self.transport, base_url=base) as http:
                 return await http.get(path, headers=headers)
 
         return asyncio.run(ask())
@@ -44,6 +45,24 @@ def found(shelf, **wanted):
         result = queries.find(connection, wanted)
         assert queries.count(connection, wanted) == len(result)
         return result
+
+
+@pytest.mark.parametrize(
+    ("settings", "host", "status"),
+    [
+        ({}, "localhost:8080", 200),
+        ({}, "127.0.0.1", 200),
+        ({}, "[::1]:8080", 200),
+        ({}, "attacker.example", 400),
+        ({"host": "base.local"}, "base.local:8080", 200),
+        ({"hosts": ("pages.example",)}, "pages.example", 200),
+        ({"host": "0.0.0.0"}, "192.168.1.5:8080", 200),  # noqa: S104
+        ({"host": "0.0.0.0", "hosts": ("pages.example",)}, "192.168.1.5", 400),  # noqa: S104
+    ],
+)
+def test_only_names_of_its_own_are_answered(shelf, settings, host, status):
+    """A page on a re-bound foreign name cannot read the store through a reviewer's browser."""
+    assert Client(shelf, **settings).get("/", host=host).status_code == status
 
 
 def test_the_grid_pages_and_keeps_its_filters(client):
