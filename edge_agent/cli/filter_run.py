@@ -113,9 +113,10 @@ def opened_filter(settings: EdgeSettings) -> Iterator[tuple[Filter, Bundle, int]
         survey = _survey(database, settings, bundle)
         recorder = Recorder(database, survey, Caps.of(records))
         kept = KeptTiles(settings.policy.duplicate_memory, settings.policy.duplicate_bits)
-        for address, content, likeness in kept_hashes(database, settings.policy.duplicate_memory):
-            kept.add(address, content, likeness)
         name = settings.survey.name
+        memory = kept_hashes(database, settings.policy.duplicate_memory, here=name)
+        for address, content, likeness in memory:
+            kept.add(address, content, likeness)
         judge = Judge(session, calibration, settings.policy, settings.payload, kept, name)
         with closing(_loop_of(settings, bundle, judge, recorder, kept)) as loop:
             yield loop, bundle, survey.survey_id

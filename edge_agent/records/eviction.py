@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from edge_agent.records.counters import DEVICE, Changes, read_counter
-from edge_agent.records.identity import address
+from edge_agent.records.identity import address, address_elsewhere
 from edge_agent.records.removal import OutboxRow, outbox_rows, take_out
 from edge_agent.records.values import Caps, SampleRef
 
@@ -103,12 +103,16 @@ class Room:
         )
 
     def _evict(self, row: OutboxRow) -> None:
-        frame, top, left = self._connection.execute(
-            "SELECT frame.name, tile.row, tile.col FROM tile"
-            " JOIN frame ON frame.id = tile.frame_id WHERE tile.id = ?",
+        frame, top, left, survey_id, survey = self._connection.execute(
+            "SELECT frame.name, tile.row, tile.col, survey.id, survey.name FROM tile"
+            " JOIN frame ON frame.id = tile.frame_id JOIN survey ON survey.id = frame.survey_id"
+            " WHERE tile.id = ?",
             (row.tile_id,),
         ).fetchone()
-        self.evicted.append(SampleRef(row.sample_id.hex(), address(frame, top, left)))
+        place = address(frame, top, left)
+        if survey_id != self._survey_id:
+            place = address_elsewhere(place, survey)
+        self.evicted.append(SampleRef(row.sample_id.hex(), place))
         take_out(self._connection, row, "evicted", self._changes, self._now, detail="no room")
         self._outbox_bytes -= row.size
         if row.survey_id == self._survey_id and not row.started:

@@ -22,6 +22,11 @@ def address(frame: str, row: int, column: int) -> str:
     return f"{frame}@{row},{column}"
 
 
+def address_elsewhere(address: str, survey: str) -> str:
+    """How a tile of another survey is named: cameras begin with the same file names again."""
+    return f"{address} of survey {survey}"
+
+
 def sample_uuid(
     survey: str, frame: tuple[str, int, int], row: int, column: int, bundle_sha256: bytes
 ) -> uuid.UUID:

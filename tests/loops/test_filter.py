@@ -253,6 +253,20 @@ def test_a_frame_seen_twice_is_kept_once(settings: EdgeSettings, imagery: Path) 
     assert not [code for code in report.by_reason if code.startswith("score")]
 
 
+def test_a_second_flight_with_the_same_file_names_repeats_the_first_by_name(
+    settings: EdgeSettings, imagery: Path
+) -> None:
+    """Another survey of the same frames finds the first one's tiles, and says whose they are."""
+    first = run(settings, imagery)
+    other = msgspec.structs.replace(settings.survey, name="t")
+    report = run(msgspec.structs.replace(settings, survey=other), imagery)
+    assert not [code for code in report.by_reason if code.startswith("score")]
+    assert report.by_reason["duplicate:content"] > 0
+    assert first.kept > 0
+    facts = [facts for (facts,) in rows(settings, "select facts from tile")]
+    assert [blob for blob in facts if b"@0,0 of survey s" in blob]
+
+
 def test_a_tile_given_up_is_no_longer_a_reason_to_skip(
     settings: EdgeSettings, imagery: Path
 ) -> None:
