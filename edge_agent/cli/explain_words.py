@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from edge_agent.domain import Finding, Reason
 from edge_agent.records.lookup import TileRecord
-from edge_agent.selection.policy import AUDIT, DUPLICATE, FAMILIAR, INVALID, SCORE
+from edge_agent.selection.policy import AUDIT, DUPLICATE, FAMILIAR, INVALID, SCORE, UNJUDGED
 
 _FAULTS: Final = {
     "nodata": "too much of it has no data",
@@ -33,6 +33,13 @@ _STATES: Final = {
 }
 
 
+_FINE: Final = {
+    "quality": "there is something to see",
+    "novelty": "no kept tile shows the same",
+}
+"""What `ok` means of the rules we know."""
+
+
 def verdict_in_words(record: TileRecord) -> str:
     """What was decided, and by which rule."""
     kept = "Kept" if record.columns["kept"] else "Skipped"
@@ -55,6 +62,8 @@ def _decided(record: TileRecord) -> str:
         least = first.numbers.get("least_p_value")
         words = "familiar, no score in use is beyond its quantile"
         return words if least is None else f"{words} (smallest p-value {least:.3g})"
+    if kind == UNJUDGED:
+        return "nothing to judge by, the bundle has no calibration"
     if kind == INVALID:
         return f"nothing to see, {_FAULTS.get(what, what or 'it cannot be judged')}"
     return reason_in_words(first)
@@ -73,6 +82,8 @@ def finding_in_words(finding: Finding) -> str:
     """One finding with its evidence."""
     evidence = numbers_in_words(finding.evidence)
     state = _STATES[finding.state]
+    if finding.state == "ok":
+        state = _FINE.get(finding.rule, state)
     return f"{state} ({evidence})" if evidence else state
 
 

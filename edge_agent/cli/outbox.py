@@ -181,7 +181,7 @@ def _words(value: Any) -> str:
         return ", ".join(f"{name} {_words(each)}" for name, each in value.items())
     if isinstance(value, (list, tuple)):
         return "\n".join(_words(each) for each in value)
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:

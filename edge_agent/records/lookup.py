@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from edge_agent.records.database import Database
 from edge_agent.records.facts import Facts, decode_facts
-from edge_agent.records.identity import address
+from edge_agent.records.identity import address, storable
 from edge_agent.records.words import Words
 from operations.errors import ExitCode, OperatorError, Problem
 
@@ -67,6 +67,7 @@ def find_tile(database: Database, name: str) -> TileRecord:
     """
     with database.reading() as connection:
         words = Words(connection)
+        name = storable(name)
         row = _by_number(connection, name) or _by_place(connection, name)
         if row is None:
             sample_id = bytes.fromhex(_full_id(connection, name, "tile"))

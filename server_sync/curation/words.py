@@ -109,6 +109,13 @@ def score_sentence(sample: Sample, score: str) -> str:
     )
 
 
+_FINE: Final = {
+    "quality": "there is something to see",
+    "novelty": "the device kept nothing that shows the same",
+}
+"""What `ok` means of the rules we know."""
+
+
 def finding_sentence(finding: Finding) -> str:
     """What a rule found, with its evidence."""
     rule = _sentence(finding.rule.replace("_", " "))
@@ -121,6 +128,8 @@ def finding_sentence(finding: Finding) -> str:
         "unknown": "cannot tell",
         "inactive": "not at work",
     }.get(finding.state, finding.state)
+    if finding.state == "ok":
+        state = _FINE.get(finding.rule, state)
     return f"{rule}: {state} ({evidence})." if evidence else f"{rule}: {state}."
 
 
@@ -210,7 +219,7 @@ def _explained(sample: Sample, reason: Reason) -> str:
         drawn = "Drawn at random"
         if share is not None:
             drawn += f" from all valid tiles, {percent(share)} of them"
-        return f"{drawn}, to judge the policy by: not because it looked unusual."
+        return f"{drawn}, to judge the policy by, whatever it shows."
     numbers = ", ".join(
         f"{name.replace('_', ' ')} {number(value)}" for name, value in reason.numbers.items()
     )

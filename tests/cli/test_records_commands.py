@@ -279,3 +279,10 @@ def test_commands_say_where_there_is_no_database(tmp_path: Path) -> None:
         assert done.returncode == 3
         assert "there is no database at" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_is_no_text_is_answered_in_text(flown: Path) -> None:
+    """Bytes of a file name that are no UTF-8 are asked for and answered without a traceback."""
+    done = run("explain", "bad\udcff\udcfe.JPG@0,0", "--database", flown)
+    assert done.returncode == 2
+    assert "bad\\udcff" in done.stderr

@@ -106,8 +106,8 @@ def test_reasons_in_words(shelf):
     audit = found(shelf, reason="audit")[0]
     assert words.explain(audit) == [
         (
-            "Drawn at random from all valid tiles, 2.0 % of them, to judge the policy by: "
-            "not because it looked unusual."
+            "Drawn at random from all valid tiles, 2.0 % of them, to judge the policy by, "
+            "whatever it shows."
         )
     ]
     assert words.finding_sentence(audit.findings[0]) == "Flicker: flagged (excess 0.25)."
