@@ -106,7 +106,7 @@ def _require_amqtt() -> None:
     except ImportError as error:
         raise OperatorError(
             "the embedded broker is not installed",
-            [Problem(str(error), 'pip install "tilesift[demo]", or run mosquitto')],
+            [Problem(str(error), 'pip install "tilesift[broker]", or run mosquitto')],
         ) from error
     for name in ("amqtt", "transitions"):
         logging.getLogger(name).setLevel(logging.WARNING)
