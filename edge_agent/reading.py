@@ -75,6 +75,9 @@ class FrameMemory(Protocol):
     def trying(self, file: FrameFile) -> int:
         """Note, for good, that the file is about to be opened; how often that led nowhere."""
 
+    def survived(self, file: FrameFile) -> None:
+        """The file has been read to its end or to its fault: it kills nothing."""
+
     def let_go(self) -> None:
         """The run ends in good order: whatever ended it, it was none of the files tried."""
 
@@ -109,13 +112,14 @@ def _read_files(
             yield FrameFailed(file, "crashed", told)
             continue
         try:
-            yield from _read_frame(file, row, plan, look)
+            yield from _read_frame(file, row, plan, look, memory)
         except FrameError as error:
+            memory.survived(file)
             yield FrameFailed(file, error.reason, error.message)
 
 
 def _read_frame(
-    file: FrameFile, row: FrameRow | None, plan: TilePlan, look: Look
+    file: FrameFile, row: FrameRow | None, plan: TilePlan, look: Look, memory: FrameMemory
 ) -> Iterator[ReadEvent]:
     with open_frame(file, plan) as opened:
         # Cut in another way than before, the numbers of its tiles mean other tiles.
@@ -131,6 +135,7 @@ def _read_frame(
                     waiting = []
         except FrameError as error:
             failure = error
+        memory.survived(file)
         if waiting:  # tiles read before a break are good: they go before the failure
             yield TilesRead(file, tuple(waiting))
         if failure is not None:

@@ -86,6 +86,12 @@ def _write(
         writer.record(frame_id, frame, item)
     for step in progress:
         _advance_frame(connection, survey, step, changes, now)
+    if writer.recorded:
+        # Whatever ended an earlier run, this one got further: no file that waits is to blame.
+        connection.execute(
+            "UPDATE frame SET tries = 0 WHERE survey_id = ? AND state = 'open' AND tries > 0",
+            (survey.survey_id,),
+        )
     rotated = _keep_ledger_small(connection, survey, len(judged), caps, writer.cost, changes)
     writer.finish()
     room.finish()

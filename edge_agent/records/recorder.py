@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Iterable, Sequence
-from typing import Final
 
 from edge_agent.domain import Frame
 from edge_agent.records.batch import JudgedTile, commit_batch
@@ -18,9 +16,6 @@ from edge_agent.records.ledger import (
     note_try,
 )
 from edge_agent.records.values import BatchResult, Caps, FileKey, FrameProgress, FrameRow, Survey
-
-_UNDER_WAY: Final = 64
-"""More files than can have been read and not yet committed: the others' tries are settled."""
 
 
 class Recorder:
@@ -60,7 +55,7 @@ class ReadingMemory:
     def __init__(self, database: Database, survey_id: int) -> None:
         self._database = database
         self._survey_id = survey_id
-        self._tried: deque[FileKey] = deque(maxlen=_UNDER_WAY)
+        self._reading: FileKey | None = None
 
     def known(self, file: FileKey) -> FrameRow | None:
         """How far the file has come, None if it is new."""
@@ -68,10 +63,15 @@ class ReadingMemory:
 
     def trying(self, file: FileKey) -> int:
         """Note, for good, that the file is about to be opened; how often that led nowhere."""
-        self._tried.append(file)
+        self._reading = file
         return note_try(self._database, self._survey_id, file, time.time())
+
+    def survived(self, file: FileKey) -> None:
+        """The file has been read to its end or to its fault: it kills nothing."""
+        self._reading = None
+        forget_try(self._database, self._survey_id, file)
 
     def let_go(self) -> None:
         """The run ends in good order: whatever ended it, it was none of the files tried."""
-        for file in self._tried:
-            forget_try(self._database, self._survey_id, file)
+        if self._reading is not None:
+            self.survived(self._reading)

@@ -225,6 +225,22 @@ def test_a_file_that_kills_the_filter_is_left_behind(settings: EdgeSettings, ima
     assert report.tiles == 30
 
 
+def test_a_run_that_gets_further_clears_the_files_read_ahead(
+    settings: EdgeSettings, imagery: Path
+) -> None:
+    """Deaths while another frame's tiles were being committed are not the read-ahead file's."""
+    with (
+        opened_filter(settings) as (_, _, survey_id),
+        open_database(settings.records.database) as database,
+    ):
+        memory = ReadingMemory(database, survey_id)
+        ahead = next(file for file in imagery_at(imagery).files if file.name == "f1.png")
+        assert [memory.trying(ahead) for _ in range(2)] == [0, 1]
+    run(settings, imagery / "f0.png")
+    assert rows(settings, "select tries from frame where name = 'f1.png'") == [(0,)]
+    assert [name for name, _, _ in run(settings, imagery).frames_failed] == ["f1-broken.jpg"]
+
+
 def test_a_run_that_is_stopped_blames_no_file(settings: EdgeSettings, imagery: Path) -> None:
     """Stopped in good order any number of times, no file counts as one that kills."""
     for _ in range(5):
