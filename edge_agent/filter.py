@@ -13,7 +13,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 
 from edge_agent.domain import Frame, Judged
@@ -32,7 +31,6 @@ from edge_agent.reading import (
 )
 from edge_agent.records.recorder import Recorder
 from edge_agent.records.values import BatchResult, FrameProgress
-from operations.errors import OperatorError
 
 _log = logging.getLogger(__name__)
 
@@ -118,21 +116,6 @@ class Filter:
 
         `idle` is called when nothing came for `IDLE_S` seconds.
         """
-        try:
-            return self._run(events, stopped, progressed, idle)
-        except OperatorError:
-            # It ends in words and not in a death: none of the open frames is to blame.
-            with suppress(OperatorError):
-                self._recorder.excuse(self._open)
-            raise
-
-    def _run(
-        self,
-        events: ReadAhead[ReadEvent],
-        stopped: Callable[[], bool],
-        progressed: Callable[[FilterReport], None],
-        idle: Callable[[], None],
-    ) -> FilterReport:
         while not (halted := stopped()):
             try:
                 event = events.get(IDLE_S)

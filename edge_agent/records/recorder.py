@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from edge_agent.domain import Frame
 from edge_agent.records.batch import JudgedTile, commit_batch
@@ -36,11 +36,6 @@ class Recorder:
     def fail_frame(self, file: FileKey, reason: str, message: str, now: float) -> None:
         """Note why a file gave no tiles, or not all of them."""
         fail_frame(self._database, self._survey.survey_id, file, reason, message, now)
-
-    def excuse(self, files: Iterable[FileKey]) -> None:
-        """The run ends, but not by these files: the tries noted for them do not count."""
-        for file in files:
-            forget_try(self._database, self._survey.survey_id, file)
 
     def commit(
         self, judged: Sequence[JudgedTile], progress: Sequence[FrameProgress], now: float

@@ -4,47 +4,17 @@ from __future__ import annotations
 
 import re
 
-import msgspec
 import pytest
 
 from operations import settings_file
-from operations.broker import TlsSettings
 from operations.errors import SettingsError
 from server_sync.settings import ServerSettings
-
-
-def keys(kind, prefix=()):
-    """All dotted keys of a settings struct."""
-    for field in msgspec.structs.fields(kind):
-        inner = {"broker.tls": TlsSettings}.get(".".join((*prefix, field.name)), field.type)
-        if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
-            yield from keys(inner, (*prefix, field.encode_name))
-        else:
-            yield (*prefix, field.encode_name)
 
 
 def uncommented(text):
     """The file with its commented-out settings put in force."""
     setting = r"(\[[a-z.]+\]|[a-z_]+ = \S.*)"
     return re.sub(rf"^# {setting}$", r"\1", text, flags=re.MULTILINE)
-
-
-def test_the_shipped_file_holds_the_defaults(repository):
-    """Loading configs/server.toml gives exactly the defaults of the code."""
-    assert settings_file.load(repository / "configs/server.toml", ServerSettings) == (
-        ServerSettings()
-    )
-
-
-def test_every_key_stands_in_the_shipped_file(repository):
-    """Each key of each settings struct is in configs/server.toml, in force or commented out."""
-    text = uncommented((repository / "configs/server.toml").read_text())
-    content = msgspec.toml.decode(text)
-    for path in keys(ServerSettings):
-        place = content
-        for name in path:
-            assert name in place, ".".join(path)
-            place = place[name]
 
 
 def test_every_commented_setting_is_accepted(repository):
