@@ -66,6 +66,18 @@ class Tile:
 
 
 @dataclass(frozen=True, slots=True)
+class Outputs:
+    """What a model says of N tiles, before anybody has judged it."""
+
+    logits: npt.NDArray[np.floating]
+    """(N, C); of an ensemble the mean of its members'."""
+    features: npt.NDArray[np.floating] | None = None
+    """(N, D) embedding, the input of the last linear layer; None when the bundle exposes none."""
+    member_logits: npt.NDArray[np.floating] | None = None
+    """(M, N, C) of an ensemble's M members; None for a single model."""
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """What a bundle says of one tile."""
 

@@ -15,9 +15,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from edge_agent.domain import Frame, Judged
+from edge_agent.domain import Frame, Judged, Outputs
 from edge_agent.imagery.frames import FrameFile
-from edge_agent.inference.session import Outputs
 from edge_agent.judge import ExaminedTile, Judge
 from edge_agent.novelty.memory import KeptTiles
 from edge_agent.read_ahead import EndedError, ReadAhead

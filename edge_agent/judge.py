@@ -8,9 +8,9 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Final
 
-from edge_agent.domain import Finding, Judged, Prediction, Tile
+from edge_agent.domain import Finding, Judged, Outputs, Prediction, Tile
 from edge_agent.imagery.payload import MEDIA_TYPES, PayloadSettings, encode_payload
-from edge_agent.inference.session import Outputs, Session
+from edge_agent.inference.session import Session
 from edge_agent.novelty.memory import Duplicate, KeptTiles
 from edge_agent.novelty.perceptual_hash import perceptual_hash
 from edge_agent.rules.quality import QualitySettings, assess
@@ -105,7 +105,7 @@ class Judge:
         p_values = {}
         if self._calibration is not None:
             p_values = {name: self._calibration.p_values(name, scores[name]) for name in scores}
-        embedding = None if outputs.embedding is None else outputs.embedding[usable]
+        embedding = None if outputs.features is None else outputs.features[usable]
         found = iter(
             Prediction(
                 probabilities=probabilities[row],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeAlias
 
 import numpy as np
@@ -13,7 +12,7 @@ import onnxruntime as ort
 from msgspec import Meta, Struct
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from edge_agent.domain import Pixels
+from edge_agent.domain import Outputs, Pixels
 from edge_agent.inference.bundle import Bundle, BundleError, InputSpec
 from operations.errors import OperatorError, Problem
 
@@ -49,16 +48,6 @@ class InferenceSettings(Struct, frozen=True, forbid_unknown_fields=True):
     """Threads inside one operator; 0 leaves the choice to onnxruntime."""
     providers: Annotated[tuple[str, ...], Meta(max_length=8)] = (CPU,)
     """Execution providers by onnxruntime's names, best first; absent ones are left out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """What the model says of N tiles."""
-
-    logits: npt.NDArray[np.float32]
-    """(N, C)"""
-    embedding: npt.NDArray[np.float32] | None
-    """(N, D)"""
 
 
 class Session:
@@ -101,8 +90,8 @@ class Session:
                 [Problem(str(error), "started again, the filter goes on where it was")],
             ) from error
         logits = np.asarray(results[0], dtype=np.float32)
-        embedding = np.asarray(results[1], dtype=np.float32) if len(results) > 1 else None
-        return Outputs(logits, embedding)
+        features = np.asarray(results[1], dtype=np.float32) if len(results) > 1 else None
+        return Outputs(logits, features)
 
     def _probe_problems(self, classes: int) -> list[Problem]:
         """Run a mid-grey and a noisy tile: do shapes, labels and finiteness hold?"""
@@ -121,7 +110,7 @@ class Session:
                     "labels must be as many as the model has classes, in its order",
                 )
             )
-        embedding = outputs.embedding
+        embedding = outputs.features
         if embedding is not None and (embedding.ndim != 2 or len(embedding) != 2):
             problems.append(Problem(f"embedding of two tiles has shape {embedding.shape}"))
         for name, values in (("logits", outputs.logits), ("embedding", embedding)):

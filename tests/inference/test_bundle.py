@@ -138,7 +138,7 @@ def test_session_computes_what_the_hand_computes(tiny_bundle: MakeBundle) -> Non
         outputs = session.run(session.prepare(list(tiles)))
         embedding = (means[:, order] - [10.0, 20.0, 30.0]) / [2.0, 4.0, 5.0]
         weight = np.add.outer(np.arange(3.0), 3.0 * np.arange(4))
-        np.testing.assert_allclose(outputs.embedding, embedding, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(outputs.features, embedding, rtol=1e-4, atol=1e-4)
         np.testing.assert_allclose(outputs.logits, embedding @ weight, rtol=1e-4, atol=1e-3)
 
 

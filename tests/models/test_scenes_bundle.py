@@ -183,5 +183,5 @@ def test_the_agent_sees_what_the_training_saw(
     outputs = session.run(session.prepare(tiles))
     with np.load(bundle / "calibration.npz") as stored:
         np.testing.assert_allclose(outputs.logits, stored["logits"][:32], atol=1e-2)
-        assert outputs.embedding is not None
-        np.testing.assert_allclose(outputs.embedding, stored["features"][:32], atol=1e-2)
+        assert outputs.features is not None
+        np.testing.assert_allclose(outputs.features, stored["features"][:32], atol=1e-2)
