@@ -18,10 +18,15 @@ EXTRAS = {
     "edge_agent": "edge", "server_sync": "server",
     "demo": "demo", "tests": "dev", "benchmarks": "dev", "models": "train",
 }  # fmt: skip
-DISTRIBUTIONS = {"PIL": "pillow", "paho": "paho-mqtt", "importlinter": "import-linter"}
+DISTRIBUTIONS = {
+    "PIL": "pillow", "paho": "paho-mqtt", "importlinter": "import-linter", "sklearn": "scikit-learn",
+}  # fmt: skip
+# The extra report: edge-agent names it where a page is asked for and it is not installed.
 # The extra broker: server-sync serve --embedded-broker names it where it is not installed.
 # The training loop is tested only where the extra train, too large for a test run, is there.
-OPTIONAL = {"server_sync": {"amqtt"}, "tests": {"torch"}}
+OPTIONAL = {
+    "edge_agent": {"jinja2", "matplotlib"}, "server_sync": {"amqtt"}, "tests": {"torch"},
+}  # fmt: skip
 PYTHONS = ("3.11", "3.12", "3.13")
 MACHINES = ("x86_64", "aarch64")
 
