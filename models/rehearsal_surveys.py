@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from training import bundle_writer as writer
-from training.bundle_writer import Head
+from training.bundle_writer import Head, Trained
 from training.dataset import Pixels
 from training.evaluation import InputSpec, predict
 from training.figures import auroc
 
+from edge_agent.domain import Outputs
 from edge_agent.rehearsal.covers import LABELS, TILE_PX
 from edge_agent.rehearsal.survey import SEEDS, TRUTH, SurveyOrder, render_survey
 from edge_agent.rehearsal.truth_file import read_truth
-from edge_agent.scoring.calibration import calibrate
-from edge_agent.scoring.logits import logit_scores
+from edge_agent.scoring.calibration_arrays import read_arrays
 
 # `edge-agent rehearse` takes no seed from SEEDS up: what is shown there was never trained on.
 CALIBRATION_SEED = SEEDS + 900_000
@@ -84,8 +83,10 @@ def calibrate_on_surveys(out: Path, given: InputSpec) -> dict[str, Any]:
     logits, features = predict(out / "model.onnx", np.stack([t.pixels for t in tiles]), given)
     with np.load(out / "calibration.npz") as made:
         head = Head(made["head_weight"], made["head_bias"])
+        trained = Trained(made["reference_features"], made["reference_labels"])
     labels = np.array([tile.label for tile in tiles], dtype=np.int64)
-    writer.write_calibration(out, logits, features, labels, head)
+    groups = np.array([int(tile.name.split("/")[0]) for tile in tiles], dtype=np.int64)
+    writer.write_calibration(out, logits, features, labels, groups, head, trained)
     return {"surveys": CALIBRATION_SURVEYS, "tiles": len(tiles)}
 
 
@@ -98,16 +99,16 @@ def measure_on_surveys(out: Path, given: InputSpec) -> dict[str, Any]:
         for tile in survey_tiles(SurveyOrder(TEST_SEED + number, 2000, novel_share=0.04), 1.0, rng)
         if not tile.repeated
     ]
-    logits, _ = predict(out / "model.onnx", np.stack([tile.pixels for tile in tiles]), given)
+    logits, features = predict(out / "model.onnx", np.stack([tile.pixels for tile in tiles]), given)
     novel = np.array([tile.novelty != "" for tile in tiles])
     kinds = np.array([tile.novelty for tile in tiles])
     labels = np.array([tile.label for tile in tiles])
     hits = (logits.argmax(axis=1) == labels)[~novel]
     with np.load(out / "calibration.npz") as made:
-        calibration = calibrate(made["logits"])
-    scores = {}
-    for name, values in logit_scores(logits).items():
-        p_values = calibration.p_values(name, values)
+        calibration = read_arrays({name: made[name] for name in made.files})
+    judged, scores = calibration.judge(Outputs(logits, features)), {}
+    for name, values in judged.scores.items():
+        p_values = judged.p_values[name]
         scores[name] = {
             "auroc": round(auroc(values[~novel], values[novel]), 4),
             "median_p_familiar": round(float(np.median(p_values[~novel])), 4),
@@ -176,9 +177,3 @@ def survey_section(figures: dict[str, Any]) -> str:
         cells = " | ".join(f"{test['scores'][n]['auroc_by_kind'][kind]:.3f}" for n in names)
         lines.append(f"| AUROC, {kind} | {cells} |")
     return "\n".join(lines) + "\n"
-
-
-def read_input(out: Path) -> InputSpec:
-    """How the bundle's tiles are normalised."""
-    described = tomllib.loads((out / "bundle.toml").read_text(encoding="utf-8"))["input"]
-    return InputSpec(described["size"][0], tuple(described["mean"]), tuple(described["scale"]))

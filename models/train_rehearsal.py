@@ -12,7 +12,6 @@ from rehearsal_surveys import (
     Seen,
     calibrate_on_surveys,
     measure_on_surveys,
-    read_input,
     survey_section,
     survey_tiles,
 )
@@ -20,6 +19,7 @@ from training import bundle_writer as writer
 from training.augmentation import Augmentation
 from training.bundle_writer import BundleSpec
 from training.dataset import Tiles
+from training.evaluation import read_input
 from training.fitting import TrainingConfig
 from training.network import NetworkShape
 from training.recipe import train_bundle

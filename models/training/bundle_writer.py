@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from training.dataset import Labels, Tiles
 from training.evaluation import Floats, InputSpec
@@ -23,8 +24,8 @@ CALIBRATION_FORMAT = 1
 class BundleSpec:
     """What a bundle says of itself.
 
-    gsd_m: metres per pixel of the tiles as the model sees them. purpose, not_for, data_notes: for
-    the card. command: what makes the bundle again.
+    gsd_m: metres per pixel of the tiles as the model sees them. purpose, not_for, data_notes,
+    split_note: for the card. command: what makes the bundle again.
     """
 
     name: str
@@ -36,6 +37,7 @@ class BundleSpec:
     not_for: tuple[str, ...]
     data_notes: tuple[str, ...]
     command: str
+    split_note: str = "by content: tiles that show the same ground are on one side"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,18 @@ class Head:
 
     weight: Floats
     bias: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """Embeddings (n, D) and labels (n,) of the training tiles, as they are, without augmentation.
+
+    What is familiar is learned from them; how far off familiar tiles may lie is not, for the
+    network knows its training tiles too well.
+    """
+
+    features: Floats
+    labels: Labels
 
 
 def file_sha256(path: Path) -> str:
@@ -92,16 +106,28 @@ def write_bundle_toml(
 
 
 def write_calibration(
-    folder: Path, logits: Floats, features: Floats, labels: Labels, head: Head
+    folder: Path,
+    logits: Floats,
+    features: Floats,
+    labels: Labels,
+    groups: NDArray[np.int64],
+    head: Head,
+    trained: Trained,
 ) -> None:
-    """calibration.npz: what the model says of familiar tiles that it never trained on."""
+    """calibration.npz: what the model says of familiar tiles that it never trained on.
+
+    reference_features and reference_labels are those of the training tiles.
+    """
     np.savez_compressed(
         folder / "calibration.npz",
         logits=logits.astype(np.float32),
         features=features.astype(np.float32),
         labels=labels.astype(np.int64),
+        groups=groups.astype(np.int64),
         head_weight=head.weight.astype(np.float32),
         head_bias=head.bias.astype(np.float32),
+        reference_features=trained.features.astype(np.float32),
+        reference_labels=trained.labels.astype(np.int64),
         model_sha256=np.array(file_sha256(folder / "model.onnx")),
         format=np.array(CALIBRATION_FORMAT),
     )
@@ -110,8 +136,9 @@ def write_calibration(
 def write_split(folder: Path, tiles: Tiles, split: Split) -> None:
     """split.csv: each tile's part, and the first tile of its group."""
     _, first, group = np.unique(tiles.groups, return_index=True, return_inverse=True)
-    part = np.full(len(tiles.names), "train", dtype="<U11")
-    part[split.calibration], part[split.test] = "calibration", "test"
+    part = np.zeros(len(tiles.names), dtype=object)
+    for name, rows in split.parts().items():
+        part[rows] = name
     with (folder / "split.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["name", "label", "part", "group"])

@@ -58,7 +58,7 @@ def _novelty(unseen: Figures) -> list[str]:
         f"{unseen['tiles']} tiles of {len(unseen['classes'])} classes that the model never saw, "
         "against the test tiles. AUROC: the chance that an unseen tile scores as less familiar "
         "than a familiar one (0.5 = no better than a coin). knn: 5th neighbour among the "
-        "calibration features. For information: nothing was tuned on these."
+        "training features. For information: nothing was tuned on these."
     )
     lines = [
         "",
@@ -75,7 +75,7 @@ def _novelty(unseen: Figures) -> list[str]:
     return lines
 
 
-def _make(metrics: Figures) -> list[str]:
+def _make(metrics: Figures, split_note: str) -> list[str]:
     model, training, split = metrics["model"], metrics["training"], metrics["split"]
     config = training["config"]
     shape, times = config["shape"], model["milliseconds_per_tile"]
@@ -92,11 +92,8 @@ def _make(metrics: Figures) -> list[str]:
         f"{times['batch_1']:.1f} ms per tile one by one, {times['batch_16']:.1f} ms in batches of "
         "16: fastest of many runs, one thread, on the machine that trained it."
     )
-    parts = (
-        f"Parts: {split['train']} train, {split['calibration']} calibration, {split['test']} test; "
-        f"split seed {config['split_seed']}, by content: tiles that show the same ground are on "
-        "one side (`split.csv`)."
-    )
+    counts = ", ".join(f"{tiles} {part}" for part, tiles in split.items())
+    parts = f"Parts: {counts}; split seed {config['split_seed']}, {split_note} (`split.csv`)."
     recipe = (
         f"{config['epochs']} epochs, batch {config['batch']}, AdamW, peak rate "
         f"{config['learning_rate']}, cosine; CutMix, mixup, label smoothing, turns, mirrors, "
@@ -133,7 +130,7 @@ def model_card(spec: BundleSpec, labels: Sequence[str], metrics: Figures) -> str
     ]
     if "unseen" in metrics:
         lines += _novelty(metrics["unseen"])
-    lines += _make(metrics)
+    lines += _make(metrics, spec.split_note)
     lines += ["", "Again, from the repository root:", "", "```sh", spec.command, "```"]
     lines += ["", "## Data and licence", "", *_list(spec.data_notes)]
     lines += ["", f"Licence: {spec.licence}"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,12 @@ class InputSpec:
     side: int
     mean: tuple[float, ...]
     scale: tuple[float, ...]
+
+
+def read_input(bundle: Path) -> InputSpec:
+    """How the tiles of a written bundle are normalised."""
+    described = tomllib.loads((bundle / "bundle.toml").read_text(encoding="utf-8"))["input"]
+    return InputSpec(described["size"][0], tuple(described["mean"]), tuple(described["scale"]))
 
 
 def model_input(images: Pixels, spec: InputSpec) -> Floats:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from training import bundle_writer as writer
-from training.bundle_writer import BundleSpec, Head
+from training.bundle_writer import BundleSpec, Head, Trained
 from training.card import model_card
 from training.dataset import Pixels, Tiles
 from training.evaluation import InputSpec, milliseconds_per_tile, predict
@@ -31,6 +31,7 @@ def train_bundle(
     config: TrainingConfig,
     out: Path,
     *,
+    split: Split | None = None,
     unseen: Mapping[str, Pixels] | None = None,
     checkpoint: Path | None = None,
     weights: Path | None = None,
@@ -38,11 +39,13 @@ def train_bundle(
 ) -> dict[str, Any]:
     """Split, train, export, measure and write a bundle; returns what metrics.json holds.
 
-    unseen: class name -> (N, H, W, 3) uint8 tiles of classes the model must not know, only
-    measured. checkpoint: file for the averaged weights while training. weights: a checkpoint to
-    export instead of training. Raises ExportError when the ONNX file disagrees with the network.
+    split: the parts, where dealing single groups by `config.split_seed` would not do. unseen:
+    class name -> (N, H, W, 3) uint8 tiles of classes the model must not know, only measured.
+    checkpoint: file for the averaged weights while training. weights: a checkpoint to export
+    instead of training. Raises ExportError when the ONNX file disagrees with the network.
     """
-    split = split_by_group(tiles.labels, tiles.groups, config.split_seed)
+    if split is None:
+        split = split_by_group(tiles.labels, tiles.groups, config.split_seed)
     if weights is not None:
         fitted = load(weights, len(tiles.label_names), config)
     else:
@@ -55,7 +58,7 @@ def train_bundle(
     writer.write_split(out, tiles, split)
     metrics = {
         **_measure(out, tiles, split, given, _head(fitted), unseen or {}),
-        "split": {part.name: len(getattr(split, part.name)) for part in dataclasses.fields(split)},
+        "split": {part: len(rows) for part, rows in split.parts().items()},
         "model": _describe(out / "model.onnx", fitted, config.side),
         "training": {
             "config": dataclasses.asdict(config),
@@ -85,9 +88,13 @@ def _measure(
 ) -> dict[str, Any]:
     """Write calibration.npz and look at the test part, once."""
     model = out / "model.onnx"
-    calibration, test = tiles.take(split.calibration), tiles.take(split.test)
-    logits, bank = predict(model, calibration.images, given)
-    writer.write_calibration(out, logits, bank, calibration.labels, head)
+    train, calibration, test = map(tiles.take, (split.train, split.calibration, split.test))
+    _, bank = predict(model, train.images, given)
+    logits, features = predict(model, calibration.images, given)
+    trained = Trained(bank, train.labels)
+    writer.write_calibration(
+        out, logits, features, calibration.labels, calibration.groups, head, trained
+    )
     test_logits, test_features = predict(model, test.images, given)
     names = tiles.label_names
     figures: dict[str, Any] = {

@@ -7,8 +7,8 @@ each other that no hash sees.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +22,20 @@ _PHASE_SIDE = 64
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Rows of each part, ascending; together all rows, each once."""
+    """Rows of each part, ascending; together all rows, each once.
+
+    aside: further held-out parts by name, which whoever asked for them measures.
+    """
 
     train: NDArray[np.int64]
     calibration: NDArray[np.int64]
     test: NDArray[np.int64]
+    aside: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+
+    def parts(self) -> dict[str, NDArray[np.int64]]:
+        """Part name -> its rows."""
+        own = {"train": self.train, "calibration": self.calibration, "test": self.test}
+        return {**own, **self.aside}
 
 
 def _grey(images: Pixels, width: int, height: int) -> NDArray[np.float32]:
@@ -120,4 +129,39 @@ def split_by_group(
                     part[rows] = number
                     wants[number] -= len(rows)
                     break
-    return Split(*(np.flatnonzero(part == number) for number in (0, 1, 2)))
+    train, calibration, test = (np.flatnonzero(part == number) for number in (0, 1, 2))
+    return Split(train, calibration, test)
+
+
+def deal_groups(
+    labels: Labels,
+    groups: NDArray[np.int64] | NDArray[np.str_],
+    share: float,
+    seed: int,
+    largest: float = 1.0,
+    draws: int = 2000,
+) -> NDArray[np.int64]:
+    """Rows of whole groups, about `share` of all, labels in the proportions of all rows.
+
+    Groups are drawn in random order until the share is reached, `draws` times; the draw that is
+    off least, in size and in label proportions together, is taken. No group larger than the share
+    `largest` of the part wanted is drawn, so that one group alone does not decide the part's
+    figures.
+    """
+    generator = np.random.default_rng(seed)
+    kinds, of_kind = np.unique(labels, return_inverse=True)
+    names, of_group = np.unique(groups, return_inverse=True)
+    counts = np.zeros((len(names), len(kinds)))
+    np.add.at(counts, (of_group, of_kind), 1.0)
+    wanted = counts.sum(axis=0) * share
+    eligible = np.flatnonzero(counts.sum(axis=1) <= largest * wanted.sum())
+    best, chosen = np.inf, np.zeros(0, dtype=np.int64)
+    for _ in range(draws):
+        order = generator.permutation(eligible)
+        sums = counts[order].cumsum(axis=0)
+        misses = np.abs(sums - wanted).sum(axis=1)
+        stop = int(np.searchsorted(sums.sum(axis=1), wanted.sum())) + 1
+        at = min(stop, len(order)) - 1
+        if at >= 0 and misses[at] < best:
+            best, chosen = float(misses[at]), order[: at + 1]
+    return np.flatnonzero(np.isin(of_group, chosen))
