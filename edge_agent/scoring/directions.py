@@ -30,13 +30,13 @@ def directions(rows: Floats) -> Floats:
     near_one, _ = scaled(rows)
     length = np.sqrt(np.einsum("nd,nd->n", near_one, near_one))
     length[length == 0.0] = 1.0
-    return near_one / length[:, None]
+    return np.asarray(near_one / length[:, None])
 
 
 def finite(values: Floats) -> Floats:
     """Values with infinities brought to the largest finite float."""
     limit = np.finfo(np.float64).max
-    return np.clip(values, -limit, limit)
+    return np.asarray(np.clip(values, -limit, limit))
 
 
 def between(one: npt.ArrayLike, other: npt.ArrayLike) -> Floats:

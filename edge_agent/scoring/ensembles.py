@@ -33,9 +33,15 @@ def ensemble_mutual_information(member_logits: npt.ArrayLike) -> Floats:
     return mutual_information(member_probabilities(member_logits))
 
 
+def mean_probabilities(probabilities: Floats) -> Floats:
+    """(N, C) mean of (M, N, C) probabilities; of members that agree exactly theirs."""
+    first = probabilities[0]
+    return np.asarray(first + (probabilities - first).mean(axis=0))
+
+
 def entropy_of_mean(probabilities: Floats) -> Floats:
     """`ensemble_entropy` from the members' (M, N, C) probabilities."""
-    mean = probabilities.mean(axis=0)
+    mean = mean_probabilities(probabilities)
     every, winner = np.arange(len(mean)), mean.argmax(axis=1)
     highest = mean[every, winner]
     mean[every, winner] = 0.0
@@ -52,7 +58,7 @@ def mutual_information(probabilities: Floats) -> Floats:
     The mean over the members of sum_c q (r ln r - r + 1) with q the mean and r = p / q: no term is
     negative, so that members that nearly agree do not cancel to noise.
     """
-    mean = probabilities.mean(axis=0)
+    mean = mean_probabilities(probabilities)
     possible = np.broadcast_to(mean > 0.0, probabilities.shape)
     excess = np.divide(probabilities - mean, mean, out=np.zeros_like(probabilities), where=possible)
     return np.asarray((mean * _bend(excess)).sum(axis=2).mean(axis=0))

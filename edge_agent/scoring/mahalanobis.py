@@ -100,4 +100,4 @@ def _whitening(centred: Floats) -> Floats:
     variance = singular**2 / rows
     floor = max(width * np.finfo(np.float64).eps * variance.max(initial=0.0), _NOISE)
     kept = variance > floor
-    return np.asarray(axes[kept].T * (np.sqrt(rows) / singular[kept]))
+    return np.ascontiguousarray(axes[kept].T * (np.sqrt(rows) / singular[kept]))

@@ -37,7 +37,8 @@ def fit_null_space(
     origin = -np.linalg.pinv(weight, rcond=1e-5) @ bias
     centred = rows - origin
     # The singular vectors of the rows: the covariance's eigenvectors would lose half the digits.
-    axes = np.linalg.svd(np.linalg.qr(centred, mode="r"), full_matrices=True)[2].T
+    triangle = np.linalg.qr(centred, mode="r")
+    axes = np.ascontiguousarray(np.linalg.svd(triangle, full_matrices=True)[2].T)
     squares = (centred @ axes) ** 2
     # Column d: squared length of what is left beside the first d axes.
     left = np.zeros((len(rows), rows.shape[1] + 1))
