@@ -14,14 +14,13 @@ from PIL import Image
 from training import bundle_writer as writer
 from training.bundle_writer import Head, Trained
 from training.dataset import Pixels
-from training.evaluation import InputSpec, predict
+from training.evaluation import InputSpec, predict, read_calibration
 from training.figures import auroc
 
 from edge_agent.domain import Outputs
 from edge_agent.rehearsal.covers import LABELS, TILE_PX
 from edge_agent.rehearsal.survey import SEEDS, TRUTH, SurveyOrder, render_survey
 from edge_agent.rehearsal.truth_file import read_truth
-from edge_agent.scoring.calibration_arrays import read_arrays
 
 # `edge-agent rehearse` takes no seed from SEEDS up: what is shown there was never trained on.
 CALIBRATION_SEED = SEEDS + 900_000
@@ -104,9 +103,7 @@ def measure_on_surveys(out: Path, given: InputSpec) -> dict[str, Any]:
     kinds = np.array([tile.novelty for tile in tiles])
     labels = np.array([tile.label for tile in tiles])
     hits = (logits.argmax(axis=1) == labels)[~novel]
-    with np.load(out / "calibration.npz") as made:
-        calibration = read_arrays({name: made[name] for name in made.files})
-    judged, scores = calibration.judge(Outputs(logits, features)), {}
+    judged, scores = read_calibration(out).judge(Outputs(logits, features)), {}
     for name, values in judged.scores.items():
         p_values = judged.p_values[name]
         scores[name] = {

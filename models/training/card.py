@@ -48,17 +48,14 @@ def _accuracy(test: Figures) -> list[str]:
     return lines
 
 
-def _row(kind: str, figures: Figures) -> str:
-    return f"| {kind} | {' | '.join(f'{value:.3f}' for value in figures.values())} |"
-
-
 def _novelty(unseen: Figures) -> list[str]:
-    names = list(unseen["auroc"])
+    kinds = unseen["auroc_by_class"]
     meaning = (
         f"{unseen['tiles']} tiles of {len(unseen['classes'])} classes that the model never saw, "
         "against the test tiles. AUROC: the chance that an unseen tile scores as less familiar "
-        "than a familiar one (0.5 = no better than a coin). knn: 5th neighbour among the "
-        "training features. For information: nothing was tuned on these."
+        "than a familiar one (0.5 = no better than a coin), by the agent's own scores as "
+        "`calibration.npz` fits them; ood is the fused one. For information: nothing was tuned on "
+        "these."
     )
     lines = [
         "",
@@ -66,12 +63,12 @@ def _novelty(unseen: Figures) -> list[str]:
         "",
         meaning,
         "",
-        f"| unseen | {' | '.join(names)} |",
-        f"|---|{'---:|' * len(names)}",
-        _row("all", unseen["auroc"]),
+        f"| score | all unseen | {' | '.join(kinds)} |",
+        f"|---|{'---:|' * (1 + len(kinds))}",
     ]
-    for kind, figures in unseen["auroc_by_class"].items():
-        lines.append(_row(kind, figures))
+    for name, together in unseen["auroc"].items():
+        values = [together, *(figures[name] for figures in kinds.values())]
+        lines.append(f"| {name} | {' | '.join(f'{value:.3f}' for value in values)} |")
     return lines
 
 

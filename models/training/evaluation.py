@@ -11,6 +11,8 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from edge_agent.scoring.calibration import Calibration
+from edge_agent.scoring.calibration_arrays import read_arrays
 from training.dataset import Pixels, shrink
 
 Floats = NDArray[np.float32]
@@ -29,6 +31,12 @@ def read_input(bundle: Path) -> InputSpec:
     """How the tiles of a written bundle are normalised."""
     described = tomllib.loads((bundle / "bundle.toml").read_text(encoding="utf-8"))["input"]
     return InputSpec(described["size"][0], tuple(described["mean"]), tuple(described["scale"]))
+
+
+def read_calibration(bundle: Path) -> Calibration:
+    """The written bundle's calibration, as an agent reads it."""
+    with np.load(bundle / "calibration.npz") as made:
+        return read_arrays({name: made[name] for name in made.files})
 
 
 def model_input(images: Pixels, spec: InputSpec) -> Floats:

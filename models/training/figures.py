@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from training.dataset import Labels
 from training.evaluation import Floats
 
-_NEIGHBOUR = 5
-
 
 def wilson_interval(right: int, count: int, z: float = 1.959964) -> tuple[float, float]:
     """95 % score interval of a share (Wilson 1927, https://doi.org/10.2307/2276774)."""
@@ -66,35 +64,6 @@ def auroc(familiar: NDArray[np.float64], unseen: NDArray[np.float64]) -> float:
     below = np.searchsorted(order, unseen, side="left")
     up_to = np.searchsorted(order, unseen, side="right")
     return float((below + up_to).mean() / 2 / len(familiar))
-
-
-def _log_sum_exp(logits: Floats) -> NDArray[np.float64]:
-    wide = logits.astype(np.float64)
-    top = wide.max(axis=1)
-    total: NDArray[np.float64] = top + np.log(np.exp(wide - top[:, None]).sum(axis=1))
-    return total
-
-
-def unfamiliarity(logits: Floats, features: Floats, bank: Floats) -> dict[str, NDArray[np.float64]]:
-    """Three scores, higher = less familiar.
-
-    msp: Hendrycks & Gimpel 2017; energy: Liu et al. 2020; knn: Sun et al. 2022, distance to the
-    5th neighbour among the l2-normalised bank features.
-    """
-    energy = -_log_sum_exp(logits)
-
-    def unit(rows: Floats) -> NDArray[np.float64]:
-        wide = rows.astype(np.float64)
-        lengths = np.linalg.norm(wide, axis=1, keepdims=True)
-        scaled: NDArray[np.float64] = wide / np.maximum(lengths, 1e-12)
-        return scaled
-
-    near = np.sort(2 - 2 * unit(features) @ unit(bank).T, axis=1)[:, :_NEIGHBOUR]
-    return {
-        "msp": -np.exp(logits.max(axis=1).astype(np.float64) + energy),
-        "energy": energy,
-        "knn": np.sqrt(np.maximum(near[:, -1], 0.0)),
-    }
 
 
 def novelty_figures(

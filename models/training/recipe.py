@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
+from edge_agent.domain import Outputs
 from training import bundle_writer as writer
 from training.bundle_writer import BundleSpec, Head, Trained
 from training.card import model_card
 from training.dataset import Pixels, Tiles
-from training.evaluation import InputSpec, milliseconds_per_tile, predict
+from training.evaluation import InputSpec, milliseconds_per_tile, predict, read_calibration
 from training.exporting import OPSET, export_onnx
-from training.figures import accuracy_figures, novelty_figures, unfamiliarity
+from training.figures import accuracy_figures, novelty_figures
 from training.fitting import Fitted, Report, TrainingConfig, fit, load
 from training.network import parameter_count
 from training.splitting import Split, split_by_group
@@ -102,11 +103,12 @@ def _measure(
         "calibration": accuracy_figures(logits, calibration.labels, names),
     }
     if unseen:
+        calibrated = read_calibration(out)
         found = {
-            kind: unfamiliarity(*predict(model, images, given), bank)
+            kind: calibrated.judge(Outputs(*predict(model, images, given))).scores
             for kind, images in unseen.items()
         }
-        familiar = unfamiliarity(test_logits, test_features, bank)
+        familiar = calibrated.judge(Outputs(test_logits, test_features)).scores
         figures["unseen"] = novelty_figures(familiar, found)
     return figures
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from training.dataset import Tiles, shrink
-from training.figures import accuracy_figures, auroc, unfamiliarity, wilson_interval
+from training.figures import accuracy_figures, auroc, wilson_interval
 
 
 @pytest.mark.parametrize(
@@ -45,19 +45,6 @@ def test_auroc_counts_pairs_and_halves_ties() -> None:
     unseen = generator.integers(3, 11, 40).astype(np.float64)
     pairs = [(u > f) + (u == f) / 2 for u in unseen for f in familiar]
     assert auroc(familiar, unseen) == pytest.approx(float(np.mean(pairs)))
-
-
-def test_scores_of_a_flat_and_a_peaked_tile() -> None:
-    """Two equal logits: msp -1/2, energy -ln 2; extreme logits stay finite; knn by hand."""
-    logits = np.array([[0, 0], [1e30, 0]], dtype=np.float32)
-    features = np.array([[3, 0], [0, 5]], dtype=np.float32)
-    bank = np.array([[1, 0]] * 4 + [[0, 2]], dtype=np.float32)
-    scores = unfamiliarity(logits, features, bank)
-    assert scores["msp"] == pytest.approx([-0.5, -1.0])
-    assert scores["energy"][0] == pytest.approx(-math.log(2))
-    assert scores["energy"][1] == pytest.approx(-1e30, rel=1e-6)
-    # Fifth of five neighbours: both are orthogonal to at least one bank row.
-    assert scores["knn"] == pytest.approx([math.sqrt(2), math.sqrt(2)])
 
 
 def test_shrink_is_an_area_average() -> None:

@@ -50,6 +50,12 @@ def test_a_run_learns_exports_and_repeats(tmp_path: Path) -> None:
     files = {path.name for path in (tmp_path / "one").iterdir()}
     wanted = {"bundle.toml", "model.onnx", "calibration.npz", "MODEL_CARD.md"}
     assert files == wanted | {"metrics.json", "split.csv"}
+    with np.load(tmp_path / "one" / "calibration.npz") as held:
+        trained = metrics["split"]["train"]
+        assert held["reference_features"].shape == (trained, SMALL.shape.embedding)
+        guesses = held["reference_features"] @ held["head_weight"].T + held["head_bias"]
+        assert (guesses.argmax(axis=1) == held["reference_labels"]).mean() >= 0.9
+        assert len(set(held["groups"].tolist())) == len(held["logits"]) == len(held["labels"])
     model = (tmp_path / "one" / "model.onnx").read_bytes()
     train_bundle(tiles, SPEC, SMALL, tmp_path / "two")
     assert (tmp_path / "two" / "model.onnx").read_bytes() == model
