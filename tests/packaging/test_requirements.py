@@ -19,13 +19,17 @@ EXTRAS = {
     "demo": "demo", "tests": "dev", "benchmarks": "dev", "models": "train",
 }  # fmt: skip
 DISTRIBUTIONS = {
-    "PIL": "pillow", "paho": "paho-mqtt", "importlinter": "import-linter", "sklearn": "scikit-learn",
+    "google": "protobuf", "PIL": "pillow", "paho": "paho-mqtt", "importlinter": "import-linter",
+    "sklearn": "scikit-learn",
 }  # fmt: skip
+# The extra bundle: edge-agent bundle create names it where it is not installed.
 # The extra report: edge-agent names it where a page is asked for and it is not installed.
 # The extra broker: server-sync serve --embedded-broker names it where it is not installed.
 # The training loop is tested only where the extra train, too large for a test run, is there.
 OPTIONAL = {
-    "edge_agent": {"jinja2", "matplotlib"}, "server_sync": {"amqtt"}, "tests": {"torch"},
+    "edge_agent": {"jinja2", "matplotlib", "onnx", "protobuf"},
+    "server_sync": {"amqtt"},
+    "tests": {"torch"},
 }  # fmt: skip
 PYTHONS = ("3.11", "3.12", "3.13")
 MACHINES = ("x86_64", "aarch64")
