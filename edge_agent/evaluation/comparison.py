@@ -73,9 +73,7 @@ class FamiliarFigures(msgspec.Struct, frozen=True):
     """Score -> alpha -> share of familiar tiles with p <= alpha."""
 
 
-def familiar_figures(
-    familiar: ScoredSet, right: npt.NDArray[np.bool_] | None
-) -> FamiliarFigures:
+def familiar_figures(familiar: ScoredSet, right: npt.NDArray[np.bool_] | None) -> FamiliarFigures:
     """What the scores make of familiar tiles; `right` (N,) says which are named rightly."""
     valid, scored = familiar.valid, familiar.scored
     misclassification = {}
@@ -115,7 +113,7 @@ def group_figures(
         ranking = rank(familiar.scored.scores[score][ours], values[valid])
         found = {} if p_values is None else _at_or_below(p_values, valid, clusters)
         figures[score] = ScoreFigures(
-            figures=estimates(ranking, RANKING_FIGURES | flight_figures(prevalence), sides),
+            figures=estimates(ranking, {**RANKING_FIGURES, **flight_figures(prevalence)}, sides),
             auroc_of_p=None
             if p_values is None
             else _auroc_of_p(familiar.scored.p_values[score][ours], p_values[valid], sides),

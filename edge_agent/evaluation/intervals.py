@@ -41,7 +41,7 @@ class Share(msgspec.Struct, frozen=True):
     high: float
 
 
-def wilson(count: int, of: float) -> tuple[float, float]:
+def wilson(count: float, of: float) -> tuple[float, float]:
     """95 % score interval of a share; (0, 1) of nothing.
 
     Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 1927.

@@ -162,9 +162,11 @@ def _rows(table: Path, where: Mapping[str, str]) -> list[tuple[int, tuple[str, s
         problems.append(Problem("no column of paths", f"call it {' or '.join(PATH_HEADERS)}"))
     if label is None:
         problems.append(Problem("no column of labels", f"call it {' or '.join(LABEL_HEADERS)}"))
-    for column in where:
-        if column.lower() not in headers:
-            problems.append(Problem(f"no column {column!r}", f"it has: {', '.join(headers)}"))
+    problems += [
+        Problem(f"no column {column!r}", f"it has: {', '.join(headers)}")
+        for column in where
+        if column.lower() not in headers
+    ]
     if path is None or label is None or problems:
         raise ImageSetError(f"{table} cannot be used", problems)
     return [

@@ -18,6 +18,7 @@ from edge_agent.evaluation.tiles import SetTile, Unreadable, read_one, read_tile
 from edge_agent.imagery.frames import TilePlan
 from edge_agent.inference.session import Session
 from edge_agent.novelty.perceptual_hash import SIDE, perceptual_hash
+from edge_agent.scoring.stand_ins import take
 from operations.errors import ExitCode, Problem
 
 Labels = npt.NDArray[np.int64]
@@ -91,7 +92,7 @@ class Seen:
         """The tiles of these rows, in this order."""
         return Seen(
             name=self.name,
-            outputs=taken(self.outputs, rows),
+            outputs=take(self.outputs, rows),
             labels=None if self.labels is None else self.labels[rows],
             names=tuple(self.names[row] for row in rows),
             origins=tuple(self.origins[row] for row in rows),
@@ -148,16 +149,6 @@ def joined(parts: Sequence[Outputs]) -> Outputs:
         np.concatenate([part.logits for part in parts]),
         np.concatenate(features) if features else None,
         np.concatenate(members, axis=1) if members else None,
-    )
-
-
-def taken(outputs: Outputs, rows: npt.NDArray[np.intp]) -> Outputs:
-    """The outputs of these tiles."""
-    features, members = outputs.features, outputs.member_logits
-    return Outputs(
-        outputs.logits[rows],
-        None if features is None else features[rows],
-        None if members is None else members[:, rows],
     )
 
 

@@ -169,7 +169,10 @@ def _precision_of_top(
     both = (counts.all_negatives > 0) & (counts.all_positives > 0)
     if not both.any():
         return np.full(len(both), np.nan)
-    negative, positive = np.broadcast_to(negative, both.shape), np.broadcast_to(positive, both.shape)
+    negative, positive = (
+        np.broadcast_to(negative, both.shape),
+        np.broadcast_to(positive, both.shape),
+    )
     taken = counts.passed * negative[:, None] + counts.found * positive[:, None]
     last = _first_at_least(taken, amount * (1 - 1e-12))
     found = _at(counts.found, last) * positive

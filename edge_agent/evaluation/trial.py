@@ -10,7 +10,6 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from edge_agent.domain import Outputs
 from edge_agent.evaluation.intervals import Share, share_of
 from edge_agent.scoring.calibration import Calibration, CalibrationError, Familiar, Scored
 from edge_agent.scoring.temperature import (
@@ -25,6 +24,9 @@ Fit = Callable[[Familiar], Calibration]
 Labels = npt.NDArray[np.int64]
 
 FOLDS: Final = 5
+MORE_FOLDS: Final = 20
+FEW_TILES: Final = 512
+"""With so few tiles, folds are many: a fifth less of them would make another calibration."""
 ALPHA: Final = 0.05
 _SEED: Final = 20_260
 
@@ -71,8 +73,8 @@ def held_out(familiar: Familiar, fit: Fit, names: tuple[str, ...]) -> HeldOut | 
     Raises:
         CalibrationError: a fold's calibration cannot be fitted.
     """
-    fold = deal(familiar, FOLDS)
-    count = len(fold)
+    count = len(familiar.outputs.logits)
+    fold = deal(familiar, MORE_FOLDS if count <= FEW_TILES else FOLDS)
     if len(np.unique(fold)) < 2:
         return None
     scores = {name: np.full(count, np.nan) for name in names}
@@ -83,7 +85,7 @@ def held_out(familiar: Familiar, fit: Fit, names: tuple[str, ...]) -> HeldOut | 
         scored = fit(familiar.take(~inside)).judge(familiar.take(inside).outputs)
         for name in names:
             if name not in scored.scores:
-                raise CalibrationError([f"{name} cannot be judged with a fifth of the tiles less"])
+                raise CalibrationError([f"{name} cannot be judged with fewer tiles"])
             scores[name][inside] = scored.scores[name]
             p_values[name][inside] = scored.p_values[name]
         for row, fault in zip(np.flatnonzero(inside), scored.faults, strict=True):
@@ -100,9 +102,7 @@ def deal(familiar: Familiar, folds: int) -> Labels:
     return np.asarray(order[dense] % min(folds, len(order)), dtype=np.int64)
 
 
-def false_alarms(
-    held: HeldOut, calibration: Calibration, groups: Labels
-) -> dict[str, FalseAlarms]:
+def false_alarms(held: HeldOut, calibration: Calibration, groups: Labels) -> dict[str, FalseAlarms]:
     """Of each score and of `ood`."""
     valid = np.array([fault is None for fault in held.scored.faults], dtype=bool)
     return {
@@ -145,9 +145,8 @@ def confidence(familiar: Familiar, temperature: float) -> Tempered | None:
     )
 
 
-def confusions(outputs: Outputs, labels: Labels, names: tuple[str, ...]) -> list[Confusion]:
+def confusions(guesses: Labels, labels: Labels, names: tuple[str, ...]) -> list[Confusion]:
     """Which classes are taken for which, the commonest first."""
-    guesses = outputs.logits.argmax(axis=1)
     wrong = guesses != labels
     pairs, counts = np.unique(
         np.stack([labels[wrong], guesses[wrong]], axis=1), axis=0, return_counts=True

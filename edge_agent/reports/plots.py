@@ -122,9 +122,7 @@ def reliability_diagram(before: Reliability, after: Reliability) -> str:
             (after, ACCENT, ACCENT, "tempered"),
         ):
             filled = bins.count > 0
-            axes.plot(
-                bins.confidence[filled], bins.accuracy[filled], color=colour, linewidth=1.2
-            )
+            axes.plot(bins.confidence[filled], bins.accuracy[filled], color=colour, linewidth=1.2)
             axes.scatter(
                 bins.confidence[filled],
                 bins.accuracy[filled],
