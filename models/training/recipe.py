@@ -47,11 +47,11 @@ def train_bundle(
     """
     if split is None:
         split = split_by_group(tiles.labels, tiles.groups, config.split_seed)
-    if weights is not None:
-        fitted = load(weights, len(tiles.label_names), config)
-    else:
-        watch = tiles.take(split.calibration)
-        fitted = fit(tiles.take(split.train), config, report, checkpoint, watch)
+    fitted = (
+        fit(tiles.take(split.train), config, report, checkpoint, tiles.take(split.calibration))
+        if weights is None
+        else load(weights, len(tiles.label_names), config)
+    )
     out.mkdir(parents=True, exist_ok=True)
     export_onnx(fitted, config.side, out / "model.onnx")
     given = InputSpec(config.side, tuple(fitted.mean), tuple(fitted.scale))
@@ -61,17 +61,21 @@ def train_bundle(
         **_measure(out, tiles, split, given, _head(fitted), unseen or {}),
         "split": {part: len(rows) for part, rows in split.parts().items()},
         "model": _describe(out / "model.onnx", fitted, config.side),
-        "training": {
-            "config": dataclasses.asdict(config),
-            "seconds": round(fitted.seconds),
-            "torch": str(torch.__version__),
-        },
+        "training": _run(fitted, config),
     }
     writer.write_metrics(out, metrics)
     (out / "MODEL_CARD.md").write_text(
         model_card(spec, tiles.label_names, metrics), encoding="utf-8"
     )
     return metrics
+
+
+def _run(fitted: Fitted, config: TrainingConfig) -> dict[str, Any]:
+    return {
+        "config": dataclasses.asdict(config),
+        "seconds": round(fitted.seconds),
+        "torch": str(torch.__version__),
+    }
 
 
 def _head(fitted: Fitted) -> Head:
