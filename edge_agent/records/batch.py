@@ -10,6 +10,7 @@ from typing import Final, TypeAlias
 from edge_agent.domain import Frame, Judged
 from edge_agent.records.counters import DEVICE, Changes, read_counter
 from edge_agent.records.database import Database
+from edge_agent.records.drift import DriftNews, forget_leaders, write_drift
 from edge_agent.records.errors import RecordsFull
 from edge_agent.records.events import read_events, write_event
 from edge_agent.records.eviction import Room
@@ -39,8 +40,11 @@ def commit_batch(
     progress: Sequence[FrameProgress],
     caps: Caps,
     now: float,
+    drift: DriftNews | None = None,
 ) -> BatchResult:
     """Record a batch, queue what is kept, and note how far the frames have come.
+
+    `drift` is what the batch adds to the drift test and to the memory of kept tiles.
 
     Where the disk or the file's hard stop leaves no room, old verdicts and then the
     least valuable samples give way, and the batch is written again.
@@ -54,7 +58,7 @@ def commit_batch(
     for attempt in range(_ATTEMPTS):
         try:
             with database.writing() as connection:
-                result = _write(connection, survey, judged, progress, limits, now)
+                result = _write(connection, survey, judged, progress, limits, now, drift)
         except RecordsFull:
             if attempt + 1 == _ATTEMPTS:
                 raise
@@ -78,6 +82,7 @@ def _write(
     progress: Sequence[FrameProgress],
     caps: Caps,
     now: float,
+    drift: DriftNews | None,
 ) -> BatchResult:
     changes = Changes()
     room = Room(connection, caps, survey.survey_id, changes, now)
@@ -97,6 +102,9 @@ def _write(
     room.finish()
     changes.write(connection)
     evicted = (*room.evicted, *writer.refused)
+    if drift is not None:
+        write_drift(connection, survey.run_id, drift, now)
+    forget_leaders(connection, survey.run_id, (sample.address for sample in evicted))
     gone = {sample.sample_id for sample in evicted}
     kept = tuple(sample for sample in writer.queued if sample.sample_id not in gone)
     return BatchResult(writer.recorded, kept, evicted, rotated)
@@ -177,6 +185,7 @@ def _give_way(
         rows = max(wanted // _ROW_BYTES, _ROTATED_MIN)
         freed = _forget(connection, survey, wanted, rows, changes) * _ROW_BYTES
         left = room.shed(min(max(wanted - freed, 0), held)) if shed else max(held - wanted, 0)
+        forget_leaders(connection, survey.run_id, (sample.address for sample in room.evicted))
         changes.add(DEVICE, "full")
         changes.write(connection)
         latest = read_events(connection, 1)

@@ -12,9 +12,11 @@ from edge_agent.records.errors import RecordsError, corrupt
 from operations.errors import Problem
 
 APPLICATION_ID: Final = 0x54494C45  # "TILE"
-TABLES: Final = frozenset(
+FIRST_TABLES: Final = frozenset(
     {"counter", "event", "survey", "run", "frame", "word", "tile", "memory", "outbox", "payload"}
 )
+"""Of version 1: a file that has them all is ours, whatever its header says."""
+TABLES: Final = FIRST_TABLES | {"drift", "drift_block", "leader"}
 
 
 def schema_files() -> list[tuple[int, str]]:
@@ -40,7 +42,7 @@ def refuse_others(connection: sqlite3.Connection, path: Path) -> None:
     identity = int(connection.execute("PRAGMA application_id").fetchone()[0])
     version = _version(connection)
     tables = _tables(connection)
-    if identity != APPLICATION_ID and tables >= TABLES:
+    if identity != APPLICATION_ID and tables >= FIRST_TABLES:
         raise corrupt(path, "its header is damaged")
     if identity != APPLICATION_ID and (identity or version or tables):
         raise RecordsError(

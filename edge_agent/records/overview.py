@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from edge_agent.records.counters import DEVICE, read_scope
 from edge_agent.records.database import Database
+from edge_agent.records.drift import DriftRow, drift_row
 from edge_agent.records.events import Event, read_events
 from edge_agent.records.outbox import read_state
 from edge_agent.records.values import OutboxState
@@ -39,6 +40,8 @@ class SurveyState:
     none of them negative."""
     failures: tuple[FrameFailure, ...]
     """The latest few."""
+    drift: DriftRow | None = None
+    """Of the latest run: whether the survey is foreign; None where it was not asked."""
 
     def by_prefix(self, prefix: str) -> dict[str, int]:
         """The counters `PREFIX:NAME` as NAME -> count, the largest first, zeros left out."""
@@ -111,4 +114,5 @@ def _survey(
         bytes=charged,
         counters=read_scope(connection, survey_id),
         failures=tuple(FrameFailure(*found) for found in failed),
+        drift=drift_row(connection, last_run),
     )

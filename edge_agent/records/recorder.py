@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from edge_agent.domain import Frame
 from edge_agent.records.batch import JudgedTile, commit_batch
 from edge_agent.records.database import Database
+from edge_agent.records.drift import DriftNews
 from edge_agent.records.ledger import (
     begin_frame,
     fail_frame,
@@ -38,10 +39,14 @@ class Recorder:
         fail_frame(self._database, self._survey.survey_id, file, reason, message, now)
 
     def commit(
-        self, judged: Sequence[JudgedTile], progress: Sequence[FrameProgress], now: float
+        self,
+        judged: Sequence[JudgedTile],
+        progress: Sequence[FrameProgress],
+        now: float,
+        drift: DriftNews | None = None,
     ) -> BatchResult:
-        """Record a batch in one transaction."""
-        return commit_batch(self._database, self._survey, judged, progress, self._caps, now)
+        """Record a batch, and what it tells of the whole survey, in one transaction."""
+        return commit_batch(self._database, self._survey, judged, progress, self._caps, now, drift)
 
 
 class ReadingMemory:

@@ -13,6 +13,7 @@ import numpy as np
 from edge_agent.domain import Finding, Frame, Judged, Position, Prediction, Reason, Tile, Verdict
 from edge_agent.records.batch import commit_batch
 from edge_agent.records.database import Database
+from edge_agent.records.drift import DriftNews
 from edge_agent.records.ledger import begin_frame, open_survey, start_boot
 from edge_agent.records.values import BatchResult, Caps, FrameKey, FrameProgress, Survey
 
@@ -98,6 +99,7 @@ def commit(
     tile_count: int = 10_000,
     now: float = 1000.0,
     plan: str = "",
+    drift: DriftNews | None = None,
 ) -> BatchResult:
     """Record tiles of one frame, going on where it stands."""
     key = FrameKey(name, len(name), 7)
@@ -110,6 +112,7 @@ def commit(
         [progress],
         caps,
         now,
+        drift,
     )
 
 
