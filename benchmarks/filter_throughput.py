@@ -34,7 +34,8 @@ from edge_agent.cli.filter_run import imagery_at, opened_filter, reading
 from edge_agent.imagery.frames import TilePlan, open_frame
 from edge_agent.imagery.settings import ImagerySettings
 from edge_agent.inference.bundle import read_bundle
-from edge_agent.inference.session import InferenceSettings, Preprocess
+from edge_agent.inference.preprocess import Preprocess
+from edge_agent.inference.session import InferenceSettings
 from edge_agent.settings import EdgeSettings, SurveySettings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -73,13 +74,16 @@ def bare(arguments: argparse.Namespace) -> dict[str, Any]:
     ]
     options = ort.SessionOptions()
     options.intra_op_num_threads = arguments.threads
-    session = ort.InferenceSession(
-        str(bundle.model_path), options, providers=["CPUExecutionProvider"]
-    )
-    session.run(None, {spec.name: batches[0]})
+    sessions = [
+        ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        for path in bundle.model_paths
+    ]
+    for session in sessions:
+        session.run(None, {spec.name: batches[0]})
     start_s, start_cpu_s = time.perf_counter(), time.process_time()
     for batch in batches:
-        session.run(None, {spec.name: batch})
+        for session in sessions:
+            session.run(None, {spec.name: batch})
     return {
         "seconds": time.perf_counter() - start_s,
         "cpu_seconds": time.process_time() - start_cpu_s,

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
+import numpy.typing as npt
 from msgspec import Meta, Struct
 
-from edge_agent.inference.calibration_file import CalibrationArrays, read_calibration
+from edge_agent.inference.calibration_file import read_calibration
 from operations import settings_file
 from operations.errors import OperatorError, Problem
 
 BUNDLE_FILE: Final = "bundle.toml"
 CALIBRATION_FILE: Final = "calibration.npz"
+MAX_MEMBERS: Final = 16
 
 Triple = Annotated[tuple[float, ...], Meta(min_length=3, max_length=3)]
 Side = Annotated[int, Meta(ge=16, le=4096)]
@@ -66,10 +69,18 @@ class BundleDescription(Struct, frozen=True, forbid_unknown_fields=True):
     version: Annotated[str, Meta(pattern=r"^[0-9A-Za-z.+-]{1,32}\Z")]
     task: Literal["classify"]
     labels: Annotated[tuple[str, ...], Meta(min_length=1)]
-    model: ModelFile
     input: InputSpec
     output: OutputSpec
     provenance: Provenance
+    model: ModelFile | None = None
+    """The network of a bundle of one."""
+    members: tuple[ModelFile, ...] = ()
+    """The networks of an ensemble: same input, same labels, same names of outputs."""
+
+    @property
+    def networks(self) -> tuple[ModelFile, ...]:
+        """The model, or the members in their order."""
+        return self.members if self.model is None else (self.model, *self.members)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +89,8 @@ class Bundle:
 
     folder: Path
     description: BundleDescription
-    calibration: CalibrationArrays | None
+    calibration: Mapping[str, npt.NDArray[Any]] | None
+    """Named arrays as scoring left them, for this very model; None without a calibration."""
 
     @property
     def id(self) -> str:
@@ -87,14 +99,24 @@ class Bundle:
         return name if self.calibration is not None else f"{name}+uncalibrated"
 
     @property
-    def model_path(self) -> Path:
-        """Where the ONNX file is."""
-        return self.folder / self.description.model.file
+    def model_paths(self) -> tuple[Path, ...]:
+        """Where the ONNX file is, or those of an ensemble's members in their order."""
+        return tuple(self.folder / network.file for network in self.description.networks)
 
     @property
     def model_sha256(self) -> bytes:
-        """32 bytes; checked against the file when the bundle was read."""
-        return bytes.fromhex(self.description.model.sha256)
+        """32 bytes, checked against the files when the bundle was read; see `model_digest`."""
+        return model_digest(self.description)
+
+
+def model_digest(description: BundleDescription) -> bytes:
+    """What a model is known by: its file's SHA-256, of an ensemble that of its members' digests.
+
+    The members' 32 bytes each are joined in their order: another order is another model, since
+    its embedding is another.
+    """
+    digests = [bytes.fromhex(network.sha256) for network in description.networks]
+    return digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest()
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -108,13 +130,15 @@ def read_bundle(folder: Path) -> Bundle:
     except OperatorError as error:
         raise BundleError(f"{folder / BUNDLE_FILE} cannot be used", error.problems) from error
     problems = list(_label_problems(description)) + list(_input_problems(description))
-    problems += _model_problems(folder, description)
-    calibration, calibration_problems = read_calibration(
-        folder / CALIBRATION_FILE,
-        classes=len(description.labels),
-        model_sha256=description.model.sha256,
-    )
-    problems += calibration_problems
+    for network in description.networks:
+        problems += _file_problems(folder, network)
+    calibration = None
+    if unclear := _ensemble_problems(description):
+        problems += unclear
+    else:
+        digest = model_digest(description).hex()
+        calibration, found = read_calibration(folder / CALIBRATION_FILE, model_sha256=digest)
+        problems += found
     if problems:
         raise BundleError(f"bundle {folder} cannot be used", problems)
     return Bundle(folder, description, calibration)
@@ -141,19 +165,40 @@ def _input_problems(description: BundleDescription) -> list[Problem]:
     return problems
 
 
-def _model_problems(folder: Path, description: BundleDescription) -> list[Problem]:
-    name = description.model.file
+def _ensemble_problems(description: BundleDescription) -> list[Problem]:
+    members = description.members
+    if description.model is not None and members:
+        return [Problem("both [model] and [[members]]", "list all networks as [[members]]")]
+    if description.model is None and not members:
+        return [Problem("no model", "name its file and sha256 under [model]")]
+    if len(members) == 1:
+        return [Problem("one member is no ensemble", "name it under [model]")]
+    problems = []
+    if len(members) > MAX_MEMBERS:
+        problems.append(Problem(f"{len(members)} members, more than {MAX_MEMBERS}"))
+    digests = [member.sha256 for member in members]
+    doubles = [
+        member.file for place, member in enumerate(members) if member.sha256 in digests[:place]
+    ]
+    if doubles:
+        hint = "a copy never disagrees; train it with another seed, or leave it out"
+        problems.append(Problem(f"members stand twice: {', '.join(doubles)}", hint))
+    return problems
+
+
+def _file_problems(folder: Path, network: ModelFile) -> list[Problem]:
+    name = network.file
     if Path(name).name != name:
-        return [Problem(f"model.file {name!r} is not a plain file name", "keep it in the folder")]
+        return [Problem(f"{name!r} is not a plain file name", "keep the model in the folder")]
     try:
         with (folder / name).open("rb") as file:
             actual = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         return [Problem(f"cannot read {name}: {error.strerror}", "is the bundle complete?")]
-    if actual != description.model.sha256:
+    if actual != network.sha256:
         return [
             Problem(
-                f"{name} has sha256 {actual}, bundle.toml says {description.model.sha256}",
+                f"{name} has sha256 {actual}, bundle.toml says {network.sha256}",
                 "copy the bundle again, or update bundle.toml if the model was meant to change",
             )
         ]

@@ -1,107 +1,86 @@
-"""`calibration.npz`: what the model made of held-out familiar tiles, bound to its hash."""
+"""`calibration.npz`: what scoring keeps of held-out familiar tiles, bound to the model's hash.
+
+Format 1 holds the model's outputs on those tiles, format 2 also what was fitted to them. What the
+arrays mean is scoring's matter; here they are read, bound and written.
+"""
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
+from edge_agent.inference.arrays_file import Arrays, ArraysFileError, read_npz, write_npz
 from operations.errors import Problem
 
-FORMAT: Final = 1
-_REQUIRED: Final = ("logits", "labels", "model_sha256", "format")
-_FEATURES: Final = ("features", "head_weight", "head_bias")
+FORMAT: Final = 2
+"""What is written."""
+MAX_BYTES: Final = 512 * 2**20
+"""Of all arrays together; the device must hold them."""
+_READABLE: Final = (1, 2)
+_FORMAT, _MODEL = "format", "model_sha256"
 
 
-@dataclass(frozen=True, slots=True)
-class CalibrationArrays:
-    """Outputs on n held-out familiar tiles of C classes; the feature parts are None without."""
+def read_calibration(path: Path, *, model_sha256: str) -> tuple[Arrays | None, list[Problem]]:
+    """The arrays but for format and hash, or None, and everything that is wrong with the file.
 
-    logits: npt.NDArray[np.float32]
-    """(n, C)"""
-    labels: npt.NDArray[np.int64]
-    """(n,)"""
-    features: npt.NDArray[np.float32] | None
-    """(n, D)"""
-    head_weight: npt.NDArray[np.float32] | None
-    """(C, D)"""
-    head_bias: npt.NDArray[np.float32] | None
-    """(C,)"""
-
-
-def read_calibration(
-    path: Path, *, classes: int, model_sha256: str
-) -> tuple[CalibrationArrays | None, list[Problem]]:
-    """The arrays, or None when the file is absent, and everything wrong with them."""
+    A file that is absent is None without a problem.
+    """
     if not path.exists():
         return None, []
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        return None, [Problem(f"cannot read {path.name}: {error}", "calibrate the bundle again")]
-    missing = [name for name in _REQUIRED if name not in arrays]
+        arrays = read_npz(path, max_bytes=MAX_BYTES)
+    except ArraysFileError as error:
+        return None, [
+            Problem(f"cannot read {problem.message}", "calibrate the bundle again")
+            for problem in error.problems
+        ]
+    missing = [name for name in (_MODEL, _FORMAT) if name not in arrays]
     if missing:
         return None, [Problem(f"{path.name} lacks {', '.join(missing)}", "calibrate again")]
-    problems = [*_binding_problems(path, arrays, model_sha256), *_shape_problems(arrays, classes)]
-    if problems:
-        return None, problems
-    return CalibrationArrays(
-        logits=arrays["logits"],
-        labels=arrays["labels"],
-        features=arrays.get("features"),
-        head_weight=arrays.get("head_weight"),
-        head_bias=arrays.get("head_bias"),
-    ), []
+    problems = _binding_problems(path.name, arrays.pop(_MODEL), arrays.pop(_FORMAT), model_sha256)
+    return (None, problems) if problems else (arrays, [])
 
 
-def _binding_problems(path: Path, arrays: Mapping[str, Any], sha256: str) -> list[Problem]:
+def write_calibration(
+    path: Path, arrays: Mapping[str, npt.ArrayLike], *, model_sha256: str
+) -> None:
+    """Write `arrays` in format 2 for the model of that hash (64 hex digits).
+
+    Equal arrays give equal bytes; `path` never holds half a file.
+
+    Raises:
+        ArraysFileError: the disk or the folder refuses.
+        ValueError: arrays that could not be read again, or that take the file's own names.
+    """
+    taken = sorted({_FORMAT, _MODEL} & set(arrays))
+    if taken:
+        raise ValueError(f"{', '.join(taken)}: the file's own names")
+    size = sum(np.asarray(values).nbytes for values in arrays.values())
+    if size > MAX_BYTES - 1024:
+        raise ValueError(f"{size} bytes of calibration, at most {MAX_BYTES} can be read again")
+    own = {_FORMAT: np.array(FORMAT), _MODEL: np.array(model_sha256)}
+    write_npz(path, {**arrays, **own})
+
+
+def _binding_problems(
+    name: str, model: npt.NDArray[Any], written: npt.NDArray[Any], sha256: str
+) -> list[Problem]:
     problems = []
-    if str(arrays["model_sha256"]) != sha256:
+    belongs = str(model.reshape(-1)[0]) if model.size == 1 else "none"
+    if belongs != sha256:
         problems.append(
             Problem(
-                f"{path.name} belongs to another model (sha256 {arrays['model_sha256']})",
+                f"{name} belongs to another model (sha256 {belongs[:64]}, not {sha256})",
                 "use the calibration made with this model, or calibrate again",
             )
         )
-    if arrays["format"].size != 1 or int(arrays["format"].reshape(-1)[0]) != FORMAT:
-        problems.append(Problem(f"{path.name} has a format other than {FORMAT}", "update tilesift"))
-    return problems
-
-
-def _shape_problems(arrays: Mapping[str, Any], classes: int) -> list[Problem]:
-    logits, labels = arrays["logits"], arrays["labels"]
-    problems = []
-    if logits.ndim != 2 or logits.shape[1] != classes or len(logits) == 0:
-        problems.append(Problem(f"calibration logits are {logits.shape}, not (n, {classes})"))
-    elif labels.shape != logits.shape[:1]:
-        problems.append(Problem(f"calibration labels are {labels.shape}, not ({len(logits)},)"))
-    elif labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
+    whole = written.size == 1 and written.dtype.kind in "iu"
+    if not whole or int(written.reshape(-1)[0]) not in _READABLE:
         problems.append(
-            Problem(f"calibration labels are not whole numbers from 0 to {classes - 1}")
+            Problem(f"{name} has a format other than 1 or {FORMAT}", "update tilesift here")
         )
-    present = [name for name in _FEATURES if name in arrays]
-    if present and len(present) < len(_FEATURES):
-        problems.append(Problem(f"calibration has {', '.join(present)} but not the other of them"))
-    elif present and not problems:
-        features, weight, bias = (arrays[name] for name in _FEATURES)
-        depth = features.shape[1] if features.ndim == 2 else -1
-        if (features.ndim != 2 or len(features) != len(logits)
-            or weight.shape != (classes, depth) or bias.shape != (classes,)):  # fmt: skip
-            problems.append(
-                Problem(
-                    f"calibration features {features.shape}, head_weight {weight.shape} and "
-                    f"head_bias {bias.shape} do not fit together"
-                )
-            )
-    problems += [
-        Problem(f"calibration {name} holds values that are not finite")
-        for name in ("logits", *present)
-        if not np.isfinite(arrays[name]).all()
-    ]
     return problems

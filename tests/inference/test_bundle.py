@@ -27,7 +27,7 @@ def test_reads_what_is_written(tiny_bundle: MakeBundle) -> None:
     bundle = read_bundle(folder)
     assert bundle.id == "tiny@1.0.0+uncalibrated"
     assert bundle.description.labels == ("a", "b", "c", "d")
-    assert bundle.model_sha256 == hashlib.sha256(bundle.model_path.read_bytes()).digest()
+    assert bundle.model_sha256 == hashlib.sha256(bundle.model_paths[0].read_bytes()).digest()
     assert bundle.calibration is None
 
 
@@ -69,63 +69,6 @@ def test_missing_folder(tmp_path: Path) -> None:
     """A folder without bundle.toml says which file it looked for."""
     with pytest.raises(BundleError, match=r"bundle\.toml"):
         read_bundle(tmp_path / "nowhere")
-
-
-def arrays(sha256: str, **changes: Any) -> dict[str, Any]:
-    """A calibration that fits the tiny bundle."""
-    rng = np.random.default_rng(0)
-    return {
-        "logits": rng.normal(size=(20, 4)).astype(np.float32),
-        "labels": rng.integers(0, 4, 20),
-        "features": rng.normal(size=(20, 3)).astype(np.float32),
-        "head_weight": np.zeros((4, 3), np.float32),
-        "head_bias": np.zeros(4, np.float32),
-        "model_sha256": np.array(sha256),
-        "format": np.array(1),
-    } | changes
-
-
-def test_calibration_is_read(tiny_bundle: MakeBundle) -> None:
-    """A fitting calibration.npz comes along with the bundle."""
-    folder = tiny_bundle()
-    sha256 = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
-    np.savez(folder / "calibration.npz", **arrays(sha256))
-    calibration = read_bundle(folder).calibration
-    assert calibration is not None
-    assert calibration.logits.shape == (20, 4)
-    assert read_bundle(folder).id == "tiny@1.0.0"
-
-
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [
-        ({"model_sha256": np.array("0" * 64)}, "another model"),
-        ({"format": np.array(2)}, "format"),
-        ({"logits": np.zeros((20, 5), np.float32)}, "not (n, 4)"),
-        ({"logits": np.full((20, 4), np.nan, np.float32)}, "not finite"),
-        ({"labels": np.zeros(19, np.int64)}, "labels"),
-        ({"labels": np.full(20, 4)}, "from 0 to 3"),
-        ({"features": np.zeros((20, 2), np.float32)}, "do not fit together"),
-    ],
-)
-def test_another_models_calibration_is_refused(
-    tiny_bundle: MakeBundle, changes: dict[str, Any], expected: str
-) -> None:
-    """A calibration of another model, format or shape is refused by name."""
-    folder = tiny_bundle()
-    sha256 = hashlib.sha256((folder / "model.onnx").read_bytes()).hexdigest()
-    np.savez(folder / "calibration.npz", **arrays(sha256, **changes))
-    with pytest.raises(BundleError) as caught:
-        read_bundle(folder)
-    assert expected in messages(caught.value)
-
-
-def test_damaged_calibration_is_refused(tiny_bundle: MakeBundle) -> None:
-    """A calibration.npz that is no archive is one clear problem."""
-    folder = tiny_bundle()
-    (folder / "calibration.npz").write_bytes(b"PK\x03\x04 cut short")
-    with pytest.raises(BundleError, match=r"cannot read calibration\.npz"):
-        read_bundle(folder)
 
 
 def test_session_computes_what_the_hand_computes(tiny_bundle: MakeBundle) -> None:
@@ -173,15 +116,3 @@ def test_probe_finds_numbers_that_are_not_finite(
     model.graph.initializer[0].float_data[0] = float("nan")
     with pytest.raises(BundleError, match="not finite"):
         Session(read_bundle(tiny_bundle(model)), InferenceSettings())
-
-
-def test_absent_provider_falls_back_with_one_warning(
-    tiny_bundle: MakeBundle, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A provider that this build lacks gives one warning and the CPU."""
-    settings = InferenceSettings(providers=("NoSuchExecutionProvider", "CPUExecutionProvider"))
-    session = Session(read_bundle(tiny_bundle()), settings)
-    tiles = np.zeros((1, 32, 32, 3), np.uint8)
-    assert session.run(session.prepare(tiles)).logits.shape == (1, 4)
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "NoSuchExecutionProvider" in caplog.text
