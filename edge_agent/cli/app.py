@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from edge_agent.cli import explain, filter, frames, outbox, rehearse, status, sync  # noqa: A004
+from edge_agent.cli import (
+    bundle,
+    calibrate,
+    evaluate,
+    explain,
+    filter,  # noqa: A004
+    frames,
+    outbox,
+    rehearse,
+    scores,
+    status,
+    sync,
+)
 from operations import logs
 from operations.errors import OperatorError
 
@@ -48,9 +60,13 @@ def common(
 
 app.command("rehearse")(rehearse.rehearse)
 app.command("filter")(filter.filter_command)
+app.command("calibrate")(calibrate.calibrate)
+app.command("evaluate")(evaluate.evaluate)
+app.command("scores")(scores.scores_command)
 app.command("sync")(sync.sync_command)
 app.command("status")(status.status)
 app.command("explain")(explain.explain)
+app.add_typer(bundle.app, name="bundle")
 app.add_typer(frames.app, name="frames")
 app.add_typer(outbox.app, name="outbox")
 

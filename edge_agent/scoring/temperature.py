@@ -52,7 +52,7 @@ def reliability(probabilities: npt.ArrayLike, labels: npt.ArrayLike, bins: int =
 
     def mean(values: Floats) -> Floats:
         total = np.bincount(number, weights=values, minlength=bins)
-        return np.divide(total, count, out=np.full(bins, np.nan), where=count > 0)
+        return np.asarray(np.divide(total, count, out=np.full(bins, np.nan), where=count > 0))
 
     edges = np.linspace(0.0, 1.0, bins + 1)
     return Reliability(edges, count, mean(confidence), mean(right.astype(np.float64)))

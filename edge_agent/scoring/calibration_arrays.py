@@ -1,0 +1,234 @@
+"""A calibration as named arrays, and back: what `calibration.npz` holds.
+
+Raw arrays: `logits` (n, C); optional `features` (n, D), `labels` (n,), `groups` (n,), `head_weight`
+(C, D), `head_bias` (C,), `member_logits` (M, n, C); `reference_features` (R, D) and
+`reference_labels` (R,) of tiles that the model was trained on. Fitted arrays: `reference/...` and
+`calibration/...`. Raw arrays alone are enough: they are then fitted when read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent.domain import Outputs
+from edge_agent.scoring.calibration import (
+    Calibration,
+    CalibrationError,
+    CalibrationOptions,
+    Familiar,
+    assemble,
+)
+from edge_agent.scoring.fitting import fit_calibration
+from edge_agent.scoring.references import Head, References, ScoreOptions, raw_scores
+
+Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
+
+_AUTOMATIC: Final = -1
+_REFERENCE: Final = "reference/"
+_FITTED: Final = (
+    "calibration/score_names", "calibration/scores", "calibration/fused", "calibration/trained",
+    "calibration/neighbours", "calibration/vim_dimension", "calibration/gen_power",
+    "calibration/gen_classes", "calibration/bank_size", "calibration/class_minimum",
+    "calibration/stand_in_names", "calibration/stand_in_auroc", "calibration/warnings",
+)  # fmt: skip
+
+
+def to_arrays(calibration: Calibration) -> dict[str, npt.NDArray[Any]]:
+    """All of a calibration, raw arrays and fitted ones."""
+    familiar, options = calibration.familiar, calibration.options
+    names, dimension = tuple(calibration.own_scores), options.scores.vim_dimension
+    found: dict[str, npt.NDArray[Any] | None] = {
+        "logits": familiar.outputs.logits,
+        "features": familiar.outputs.features,
+        "member_logits": familiar.outputs.member_logits,
+        "labels": familiar.labels,
+        "groups": familiar.groups,
+        "head_weight": None if calibration.head is None else calibration.head.weight,
+        "head_bias": None if calibration.head is None else calibration.head.bias,
+        "calibration/score_names": np.array(names),
+        "calibration/scores": np.stack([calibration.own_scores[name] for name in names], axis=1),
+        "calibration/fused": np.array(calibration.fusion.members),
+        "calibration/trained": np.array(calibration.trained),
+        "calibration/neighbours": np.array(options.scores.neighbours),
+        "calibration/vim_dimension": np.array(_AUTOMATIC if dimension is None else dimension),
+        "calibration/gen_power": np.array(options.scores.gen_power),
+        "calibration/gen_classes": np.array(options.scores.gen_classes),
+        "calibration/bank_size": np.array(options.scores.bank_size),
+        "calibration/class_minimum": np.array(options.class_minimum),
+        "calibration/stand_in_names": np.array(tuple(calibration.stand_in_auroc), dtype=np.str_),
+        "calibration/stand_in_auroc": np.array(tuple(calibration.stand_in_auroc.values())),
+        "calibration/warnings": np.array(calibration.warnings, dtype=np.str_),
+    }
+    found |= {f"{_REFERENCE}{k}": v for k, v in calibration.references.arrays().items()}
+    return {name: values for name, values in found.items() if values is not None}
+
+
+def read_arrays(
+    arrays: Arrays, *, classes: int | None = None, options: CalibrationOptions | None = None
+) -> Calibration:
+    """The calibration that arrays hold, or that raw arrays give when fitted.
+
+    `classes` is the number that the model has, None when it is not known. `options` fits and
+    ranks anew by them; None keeps what was chosen when the arrays were written.
+
+    Raises:
+        CalibrationError: arrays are missing or do not fit together; every problem is listed.
+    """
+    if problems := _raw_problems(arrays, classes):
+        raise CalibrationError(problems)
+    familiar, head = _familiar(arrays), _head(arrays)
+    if "calibration/scores" not in arrays:
+        return fit_calibration(familiar, head, training=_training(arrays, head), options=options)
+    if missing := [name for name in _FITTED if name not in arrays]:
+        raise CalibrationError([f"{', '.join(missing)} missing"])
+    trained = bool(arrays["calibration/trained"])
+    if options is not None and not trained:
+        return fit_calibration(familiar, head, options=options)
+    references = _references(arrays)
+    written = written_options(arrays)
+    own_scores = _own_scores(arrays, len(familiar.outputs.logits))
+    if options is not None:
+        own_scores = raw_scores(familiar.outputs, references, options.scores)
+    return assemble(
+        familiar=familiar,
+        head=head,
+        references=references,
+        trained=trained,
+        options=options or written,
+        own_scores=own_scores,
+        stand_in_auroc={
+            str(name): float(value)
+            for name, value in zip(
+                arrays["calibration/stand_in_names"],
+                arrays["calibration/stand_in_auroc"],
+                strict=True,
+            )
+        },
+        warnings=tuple(str(text) for text in arrays["calibration/warnings"]),
+    )
+
+
+def written_options(arrays: Arrays) -> CalibrationOptions:
+    """What was chosen when the arrays were written; the defaults of raw arrays."""
+    if "calibration/scores" not in arrays:
+        return CalibrationOptions()
+    dimension = int(arrays["calibration/vim_dimension"])
+    scores = ScoreOptions(
+        neighbours=int(arrays["calibration/neighbours"]),
+        vim_dimension=None if dimension == _AUTOMATIC else dimension,
+        gen_power=float(arrays["calibration/gen_power"]),
+        gen_classes=int(arrays["calibration/gen_classes"]),
+        bank_size=int(arrays["calibration/bank_size"]),
+    )
+    fused = tuple(str(name) for name in arrays["calibration/fused"])
+    return CalibrationOptions(scores, int(arrays["calibration/class_minimum"]), fused)
+
+
+def _own_scores(arrays: Arrays, count: int) -> dict[str, npt.NDArray[np.float64]]:
+    names, scores = arrays["calibration/score_names"], arrays["calibration/scores"]
+    if scores.shape != (count, len(names)) or not np.isfinite(scores).all():
+        raise CalibrationError([f"calibration/scores are {scores.shape}, or not finite"])
+    return {
+        str(name): np.ascontiguousarray(scores[:, column], dtype=np.float64)
+        for column, name in enumerate(names)
+    }
+
+
+def _references(arrays: Arrays) -> References:
+    try:
+        return References.from_arrays(
+            {k.removeprefix(_REFERENCE): v for k, v in arrays.items() if k.startswith(_REFERENCE)}
+        )
+    except ValueError as error:
+        raise CalibrationError([str(error)]) from error
+
+
+def _familiar(arrays: Arrays) -> Familiar:
+    members = arrays.get("member_logits")
+    outputs = Outputs(arrays["logits"], arrays.get("features"), members)
+    return Familiar(outputs, arrays.get("labels"), arrays.get("groups"))
+
+
+def _head(arrays: Arrays) -> Head | None:
+    if "head_weight" not in arrays:
+        return None
+    weight, bias = arrays["head_weight"], arrays["head_bias"]
+    return Head(weight.astype(np.float64), bias.astype(np.float64))
+
+
+def _training(arrays: Arrays, head: Head | None) -> Familiar | None:
+    features = arrays.get("reference_features")
+    if features is None:
+        return None
+    if head is None:
+        logits = np.zeros((len(features), arrays["logits"].shape[1]))
+    else:
+        logits = features.astype(np.float64) @ head.weight.T + head.bias
+    return Familiar(Outputs(logits, features), arrays.get("reference_labels"))
+
+
+def _raw_problems(arrays: Arrays, classes: int | None) -> list[str]:
+    logits = arrays.get("logits")
+    if logits is None:
+        return ["logits missing: (n, C) of held-out familiar tiles"]
+    if logits.ndim != 2 or not logits.size or logits.dtype.kind != "f":
+        return [f"logits are {logits.dtype} {logits.shape}, not floats (n, C)"]
+    count, width = logits.shape
+    problems = []
+    if classes is not None and width != classes:
+        problems.append(f"logits are of {width} classes, the model has {classes}")
+    problems += _label_problems(arrays, "labels", count, width)
+    features = arrays.get("features")
+    if features is not None:
+        problems += _feature_problems(arrays, features, count, width)
+    elif "reference_features" in arrays:
+        problems.append("reference_features without features")
+    members = arrays.get("member_logits")
+    if members is not None and (members.ndim != 3 or members.shape[1:] != logits.shape):
+        problems.append(f"member_logits are {members.shape}, not (M, {count}, {width})")
+    groups = arrays.get("groups")
+    if groups is not None and (groups.shape != (count,) or groups.dtype.kind not in "iu"):
+        problems.append(f"groups are {groups.dtype} {groups.shape}, not whole numbers ({count},)")
+    return problems
+
+
+def _label_problems(arrays: Arrays, name: str, count: int, classes: int) -> list[str]:
+    labels = arrays.get(name)
+    if labels is None:
+        return []
+    if labels.shape != (count,) or labels.dtype.kind not in "iu":
+        return [f"{name} are {labels.dtype} {labels.shape}, not whole numbers ({count},)"]
+    if count and (labels.min() < 0 or labels.max() >= classes):
+        return [f"{name} are not whole numbers from 0 to {classes - 1}"]
+    return []
+
+
+def _feature_problems(
+    arrays: Arrays, features: npt.NDArray[Any], count: int, classes: int
+) -> list[str]:
+    if features.ndim != 2 or len(features) != count or features.dtype.kind != "f":
+        return [f"features are {features.dtype} {features.shape}, not floats ({count}, D)"]
+    depth = features.shape[1]
+    problems = []
+    weight, bias = arrays.get("head_weight"), arrays.get("head_bias")
+    if (weight is None) != (bias is None):
+        problems.append("head_weight and head_bias belong together")
+    elif weight is not None and bias is not None:
+        if weight.shape != (classes, depth) or bias.shape != (classes,):
+            problems.append(
+                f"head_weight {weight.shape} and head_bias {bias.shape} are not "
+                f"({classes}, {depth}) and ({classes},)"
+            )
+        elif not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+            problems.append("head_weight or head_bias hold values that are not finite")
+    reference = arrays.get("reference_features")
+    if reference is not None:
+        if reference.ndim != 2 or reference.shape[1] != depth or not len(reference):
+            problems.append(f"reference_features are {reference.shape}, not (R, {depth})")
+        else:
+            problems += _label_problems(arrays, "reference_labels", len(reference), classes)
+    return problems
