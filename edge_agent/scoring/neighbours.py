@@ -70,9 +70,10 @@ def balanced_rows(labels: npt.NDArray[np.integer], size: int) -> Rows:
     left = size
     while left:
         unmet = np.flatnonzero(shares < counts)
-        each, single = divmod(left, len(unmet))
-        more = np.full(len(unmet), each) + (np.arange(len(unmet)) < single)
-        granted = np.minimum(more, counts[unmet] - shares[unmet])
+        each = left // len(unmet)
+        if not each:  # single rows are left
+            unmet, each = unmet[:left], 1
+        granted = np.minimum(each, counts[unmet] - shares[unmet])
         shares[unmet] += granted
         left -= int(granted.sum())
     order = np.argsort(labels, kind="stable")
@@ -165,10 +166,16 @@ def _around(
 
 
 def _ranked(tile: Rows, values: Floats, ranks: Rows) -> Floats:
-    """(N,) each tile's value of the given rank, the lowest being 1; of no meaning without pairs."""
-    order = np.lexsort((values, tile))
-    starts = np.searchsorted(tile[order], np.arange(len(ranks)))
-    return np.asarray(values[order[np.minimum(starts + ranks - 1, len(order) - 1)]])
+    """(N,) each tile's value of the given rank, the lowest being 1; of no meaning without pairs.
+
+    The pairs come in the order of their tiles.
+    """
+    counts = np.bincount(tile, minlength=len(ranks))
+    place = np.arange(len(tile)) - (np.cumsum(counts) - counts)[tile]
+    lined_up = np.full((len(ranks), int(counts.max(initial=1))), np.inf)
+    lined_up[tile, place] = values
+    lined_up.sort(axis=1)
+    return np.asarray(lined_up[np.arange(len(ranks)), np.minimum(ranks, lined_up.shape[1]) - 1])
 
 
 def _by_parts(compute: Callable[[slice], Floats], count: int) -> Floats:

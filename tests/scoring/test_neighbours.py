@@ -6,7 +6,7 @@ import mpmath
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 from scipy.stats import ortho_group
@@ -159,6 +159,7 @@ def test_bank_is_cut_down_evenly_over_the_classes() -> None:
 
 
 @given(st.lists(st.integers(0, 6), min_size=1, max_size=200), st.integers(1, 210))
+@example([0] * 5 + [1] + [2] * 5, 7)
 @settings(max_examples=200, deadline=None)
 def test_bank_is_balanced(labels: list[int], size: int) -> None:
     """It is as large as it may be; no class has fewer rows than another unless it has no more."""
