@@ -1,4 +1,4 @@
-"""An evaluation as tables on the terminal."""
+"""An evaluation as tables on the terminal, 80 columns wide."""
 
 from __future__ import annotations
 
@@ -14,98 +14,152 @@ from edge_agent.scoring.calibration import OOD
 
 
 def show_evaluation(found: Evaluation) -> None:
-    """Print it: the familiar tiles, then a table per set of OOD tiles."""
+    """Print it: the familiar tiles, the sets of OOD tiles, and every score on all of them."""
     console = Console(highlight=False, soft_wrap=True)
     ours = found.familiar
     console.print(f"{found.bundle}, {found.calibration_tiles} calibration tiles", markup=False)
     accuracy = "" if ours.accuracy is None else f", accuracy {told(ours.accuracy)}"
     console.print(f"{ours.tiles} familiar tiles{_invalid(ours.invalid)}{accuracy}\n")
-    console.print(_familiar_table(ours))
-    for group in found.groups:
+    if ours.false_harvest or ours.misclassification:
+        console.print(_familiar_table(ours))
+    if len(found.groups) > 1:
         console.print()
-        console.print(_heading(group), markup=False)
-        console.print(_group_table(group))
+        console.print(_sets_table(found.groups))
+    main = found.groups[-1]
     console.print()
-    console.print(_legend(found), markup=False)
-    if found.fused:
-        console.print(f"ood fuses {', '.join(found.fused)}")
+    console.print(_heading(main), markup=False)
+    console.print(_scores_table(main))
+    console.print()
+    share = f"{100 * found.flight_prevalence:g} %"
+    console.print(f"the same shares of a flight in which {share} of the tiles are OOD")
+    console.print(_flight_table(main))
+    console.print()
+    _show_notes(console, found, main)
+
+
+def _show_notes(console: Console, found: Evaluation, main: GroupFigures) -> None:
+    console.print(f"FPR95: {found.definitions['fpr95']}", markup=False)
+    fused = main.scores.get(OOD)
+    if fused is not None:
+        console.print(
+            f"ood fuses {', '.join(found.fused)}. It is {found.definitions['ood']}: AUROC "
+            f"{_value(fused.auroc_of_p)} {_interval(fused.auroc_of_p)}",
+            markup=False,
+        )
     for name, lack in found.lacking.items():
         console.print(f"left out {name}: {lack}", markup=False)
     for warning in found.warnings:
         console.print(f"note: {warning}", markup=False)
 
 
-def _familiar_table(ours: FamiliarFigures) -> Table:
+def _table(first: str, *headings: str) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("familiar tiles harvested")
-    for alpha in ALPHAS:
-        table.add_column(f"p <= {alpha:g}", justify="right")
-    if ours.misclassification:
-        table.add_column("misclassified: AUROC", justify="right")
-    names = list(ours.false_harvest) or list(ours.misclassification)
-    for name in names:
-        cells = [_rate(ours.false_harvest.get(name, {}).get(f"{alpha:g}")) for alpha in ALPHAS]
-        if ours.misclassification:
-            cells.append(_spread(ours.misclassification.get(name)))
-        table.add_row(name, *cells, style="bold" if name == OOD else None)
+    table.add_column(first, no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 
-def _group_table(group: GroupFigures) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("score")
-    headings = ["AUROC", "AUPR", "FPR95"]
-    headings += [f"top {100 * budget:g} %" for budget in BUDGETS]
-    headings += [f"flight {100 * budget:g} %" for budget in BUDGETS]
-    for heading in (*headings, "found p<=.05"):
-        table.add_column(heading, justify="right")
+def _familiar_table(ours: FamiliarFigures) -> Table:
+    alphas = [f"{alpha:g}" for alpha in ALPHAS] if ours.false_harvest else []
+    wrong = ("wrong/right",) if ours.misclassification else ()
+    table = _table("familiar tiles", *(f"p <= {alpha}" for alpha in alphas), *wrong)
+    for name in ours.false_harvest or ours.misclassification:
+        cells = [_rate(ours.false_harvest[name][alpha]) for alpha in alphas]
+        if ours.misclassification:
+            cells.append(_value(ours.misclassification.get(name)))
+        table.add_row(name, *cells, style=_style(name))
+    if ours.misclassification:
+        table.caption = "wrong/right: AUROC of wrongly named tiles against rightly named ones"
+        table.caption_justify = "left"
+    return table
+
+
+def _sets_table(groups: list[GroupFigures]) -> Table:
+    table = _table("OOD set", "tiles", "score", "AUROC", "95 %", "FPR95", "found")
+    for group in groups:
+        best = max(group.scores, key=lambda name: group.scores[name].figures["auroc"].value or 0.0)
+        rows = [OOD, best] if OOD in group.scores and best != OOD else [best]
+        kind = "" if group.kind == "ood" or group.kind in group.name else f" ({group.kind})"
+        for row, name in enumerate(rows):
+            score = group.scores[name]
+            figures = score.figures
+            table.add_row(
+                "" if row else f"{group.name}{kind}",
+                "" if row else str(group.tiles),
+                name,
+                _value(figures["auroc"]),
+                _interval(figures["auroc"]),
+                _value(figures["fpr95"]),
+                _found(score.found.get("0.05")),
+            )
+    table.caption = "the fused score and the best single one; found: OOD tiles with p <= 0.05"
+    table.caption_justify = "left"
+    return table
+
+
+def _scores_table(group: GroupFigures) -> Table:
+    budgets = [f"{100 * budget:g}" for budget in BUDGETS]
+    headings = [f"{budget} %" for budget in budgets]
+    table = _table("score", "AUROC", "95 %", "AUPR", "FPR95", *headings, "found")
     for name, score in group.scores.items():
         figures = score.figures
-        cells = [_spread(figures["auroc"])]
-        cells += [_number(figures[key]) for key in ("aupr", "fpr95")]
-        cells += [_number(figures[f"harvest_{100 * budget:g}"]) for budget in BUDGETS]
-        cells += [_number(figures[f"flight_{100 * budget:g}"]) for budget in BUDGETS]
-        found = score.found.get("0.05")
-        cells.append("" if found is None or found.value is None else f"{found.value:.3f}")
-        table.add_row(name, *cells, style="bold" if name == OOD else None)
+        table.add_row(
+            name,
+            _value(figures["auroc"]),
+            _interval(figures["auroc"]),
+            _value(figures["aupr"]),
+            _value(figures["fpr95"]),
+            *(_value(figures[f"harvest_{budget}"]) for budget in budgets),
+            _found(score.found.get("0.05")),
+            style=_style(name),
+        )
+    table.caption = (
+        f"{', '.join(headings)}: share of OOD tiles among the top so many of all tiles compared;\n"
+        "found: OOD tiles with p <= 0.05"
+    )
+    table.caption_justify = "left"
+    return table
+
+
+def _flight_table(group: GroupFigures) -> Table:
+    budgets = [f"{100 * budget:g}" for budget in BUDGETS]
+    table = _table("score", *(f"top {budget} %" for budget in budgets))
+    for name, score in group.scores.items():
+        cells = [score.figures[f"flight_{budget}"] for budget in budgets]
+        told_cells = [f"{_value(cell)} {_interval(cell)}".rstrip() for cell in cells]
+        table.add_row(name, *told_cells, style=_style(name))
     return table
 
 
 def _heading(group: GroupFigures) -> str:
-    several = f": {', '.join(group.sets)}" if len(group.sets) > 1 else ""
-    kind = "" if group.kind == "ood" or group.kind in group.name else f", {group.kind}"
-    share = "" if group.prevalence is None else f", {100 * group.prevalence:.0f} % of all compared"
-    return f"{group.name}{kind}{several}, {group.tiles} OOD tiles{_invalid(group.invalid)}{share}"
+    several = f" of {len(group.sets)} sets" if len(group.sets) > 1 else f" of {group.name}"
+    share = "" if group.prevalence is None else f"; {100 * group.prevalence:.0f} % of all compared"
+    return f"{group.tiles} OOD tiles{several}{_invalid(group.invalid)}{share}"
 
 
-def _legend(found: Evaluation) -> str:
-    lines = [f"FPR95: {found.definitions['fpr95']}"]
-    lines.append(f"top: {found.definitions['harvest']}")
-    share = f"{100 * found.flight_prevalence:g} %"
-    lines.append(f"flight: the same where {share} of the tiles are OOD; at best {share} / budget")
-    if found.fused:
-        lines.append(f"ood: {found.definitions['ood']}")
-        for group in found.groups:
-            fused = group.scores.get(OOD)
-            if fused is not None and fused.auroc_of_p is not None:
-                lines.append(f"  AUROC of its p-value, {group.name}: {_spread(fused.auroc_of_p)}")
-    return "\n".join(lines)
+def _style(name: str) -> str | None:
+    return "bold" if name == OOD else None
 
 
-def _spread(estimate: Estimate | None) -> str:
-    if estimate is None or estimate.value is None:
+def _value(estimate: Estimate | None) -> str:
+    return "-" if estimate is None or estimate.value is None else f"{estimate.value:.3f}"
+
+
+def _interval(estimate: Estimate | None) -> str:
+    if estimate is None or estimate.low is None or estimate.high is None:
+        return ""
+    return f"{estimate.low:.2f}..{estimate.high:.2f}"
+
+
+def _rate(share: Share) -> str:
+    if share.value is None:
         return "-"
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.3f}"
-    return f"{estimate.value:.3f} ({estimate.low:.3f} to {estimate.high:.3f})"
+    return f"{100 * share.value:.1f} % {100 * share.low:.0f}..{100 * share.high:.0f}"
 
 
-def _number(estimate: Estimate) -> str:
-    return "-" if estimate.value is None else f"{estimate.value:.3f}"
-
-
-def _rate(share: Share | None) -> str:
-    return "-" if share is None else told(share)
+def _found(share: Share | None) -> str:
+    return "" if share is None or share.value is None else f"{100 * share.value:.0f} %"
 
 
 def _invalid(count: int) -> str:

@@ -52,7 +52,7 @@ class Viewer:
         self._labels = bundle.description.labels
         self._session = Session(bundle, settings.inference)
         self._plan = TilePlan((spec.size[0], spec.size[1]), spec.gsd_m, settings.imagery)
-        self._frames = frames
+        self._frames = settings.policy.quality if frames else None
         self._batch_size = settings.inference.batch_size
 
     def see(self, name: str, source: SetSource, use: LabelUse) -> Seen:
@@ -61,8 +61,8 @@ class Viewer:
         Raises:
             ImageSetError: the set cannot be used, or not one of its images can be read.
         """
-        listing = list_set(source, self._labels, "ignore" if self._frames else use)
-        with _bar(name, listing, counted=not self._frames) as seen:
+        listing = list_set(source, self._labels, use if self._frames is None else "ignore")
+        with _bar(name, listing, counted=self._frames is None) as seen:
             look = Look(self._session, self._plan, self._frames, self._batch_size, seen)
             return look_at(name, listing, look)
 

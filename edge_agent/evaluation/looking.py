@@ -18,6 +18,7 @@ from edge_agent.evaluation.tiles import SetTile, Unreadable, read_one, read_tile
 from edge_agent.imagery.frames import TilePlan
 from edge_agent.inference.session import Session
 from edge_agent.novelty.perceptual_hash import SIDE, perceptual_hash
+from edge_agent.rules.quality import QualitySettings
 from edge_agent.scoring.stand_ins import take
 from operations.errors import ExitCode, Problem
 
@@ -34,8 +35,8 @@ class Look:
 
     session: Session
     plan: TilePlan
-    frames: bool
-    """Whether images are cut as the filter does."""
+    frames: QualitySettings | None
+    """How tiles are looked at where images are cut as the filter does; None takes them whole."""
     batch_size: int
     seen: Callable[[int], None] = field(default=lambda tiles: None)
     """Told how many tiles a batch had."""
@@ -71,12 +72,12 @@ class Seen:
     @property
     def clusters(self) -> Groups:
         """(N,) tiles of one number do not speak for themselves: one frame, or the same content."""
-        return self.images if self.look.frames else self.content
+        return self.images if self.look.frames is not None else self.content
 
     @property
     def groups(self) -> Groups:
         """(N,) tiles of one number are never parted by a split."""
-        whole = self.look.frames and len(np.unique(self.images)) >= FRAMES_TO_GROUP
+        whole = self.look.frames is not None and len(np.unique(self.images)) >= FRAMES_TO_GROUP
         return self.images if whole else self.content
 
     def pixels(self, row: int) -> Pixels:
@@ -86,7 +87,7 @@ class Seen:
             FrameError: the image cannot be read any more.
         """
         entry, index = self.origins[row]
-        return read_one(entry, self.look.plan, index, frames=self.look.frames)
+        return read_one(entry, self.look.plan, index, frames=self.look.frames is not None)
 
     def take(self, rows: npt.NDArray[np.intp]) -> Seen:
         """The tiles of these rows, in this order."""
@@ -120,7 +121,7 @@ def look_at(name: str, listing: Listing, look: Look) -> Seen:
     for batch in _batches(tiles, look.batch_size):
         parts.append(look.session.run(look.session.prepare([tile.pixels for tile in batch])))
         kept += [(tile.name, tile.entry, tile.index) for tile in batch]
-        signs += [_signs(tile.pixels) for tile in batch]
+        signs += [signs_of(tile.pixels) for tile in batch]
         look.seen(len(batch))
     if not parts:
         raise _nothing_readable(name, unreadable)
@@ -158,7 +159,8 @@ def _batches(tiles: Iterable[SetTile], size: int) -> Iterator[list[SetTile]]:
         yield batch
 
 
-def _signs(pixels: Pixels) -> tuple[bytes, int | None]:
+def signs_of(pixels: Pixels) -> tuple[bytes, int | None]:
+    """What tells a tile's content: the digest of its pixels and its perceptual hash."""
     digest = hashlib.sha256(pixels.tobytes()).digest()
     return digest, perceptual_hash(pixels) if min(pixels.shape[:2]) >= SIDE else None
 
@@ -168,7 +170,7 @@ def _nothing_readable(name: str, unreadable: Sequence[Unreadable]) -> ImageSetEr
     if len(unreadable) > _SHOWN:
         problems.append(Problem(f"and {len(unreadable) - _SHOWN} more"))
     if not problems:
-        problems.append(Problem("its frames hold no valid pixels"))
+        problems.append(Problem("its frames hold no tile that is worth a look"))
     error = ImageSetError(f"no image of {name} can be read", problems)
     error.exit_code = ExitCode.CANNOT_RUN
     return error

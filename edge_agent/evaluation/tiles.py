@@ -11,8 +11,7 @@ from edge_agent.imagery.cutting import cut
 from edge_agent.imagery.frames import FrameError, OpenFrame, TilePlan, open_frame
 from edge_agent.imagery.source import Block, Source
 from edge_agent.imagery.tiling import Axis, Grid, Window
-
-_EMPTY_NODATA = 1.0
+from edge_agent.rules.quality import QualitySettings, assess
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,19 +61,22 @@ def read_tiles(
     entries: Iterable[Entry],
     plan: TilePlan,
     *,
-    frames: bool,
+    frames: QualitySettings | None,
     unreadable: Callable[[Unreadable], None],
 ) -> Iterator[SetTile]:
     """Every tile of every image in order; an image that cannot be read is told and left out.
 
-    With `frames`, images are cut as the filter cuts them, and tiles without any data are left
-    out; without, an image is one tile: all of it, or its centre where its sides are in another
-    ratio than the model's input, area-averaged to the input's size.
+    With `frames`, images are cut as the filter cuts them, and tiles that it would not show to the
+    model are left out; without, an image is one tile: all of it, or its centre where its sides
+    are in another ratio than the model's input, area-averaged to the input's size.
     """
     for entry in entries:
         try:
             with open_frame(entry.file, plan) as opened:
-                yield from _cut_frame(entry, opened) if frames else (_whole(entry, opened, plan),)
+                if frames is None:
+                    yield _whole(entry, opened, plan)
+                else:
+                    yield from _cut_frame(entry, opened, frames)
         except FrameError as error:
             unreadable(Unreadable(entry.file.name, str(error)))
 
@@ -91,9 +93,9 @@ def read_one(entry: Entry, plan: TilePlan, index: int, *, frames: bool) -> Pixel
         return _whole(entry, opened, plan).pixels
 
 
-def _cut_frame(entry: Entry, opened: OpenFrame) -> Iterator[SetTile]:
+def _cut_frame(entry: Entry, opened: OpenFrame, quality: QualitySettings) -> Iterator[SetTile]:
     for index, tile in enumerate(opened.tiles()):
-        if tile.nodata_share < _EMPTY_NODATA:
+        if assess(tile, quality).state == "ok":
             name = f"{entry.file.name}@{tile.row},{tile.column}"
             yield SetTile(name, entry, index, tile.pixels)
 

@@ -52,9 +52,9 @@ def spread(estimate: Estimate | None) -> str:
     return f"{estimate.low:.3f} to {estimate.high:.3f}"
 
 
-def percent(value: float | None) -> str:
-    """A share as a percentage of one decimal."""
-    return _NOTHING if value is None else f"{100 * value:.1f} %"
+def percent(value: float | None, decimals: int = 1) -> str:
+    """A share as a percentage."""
+    return _NOTHING if value is None else f"{100 * value:.{decimals}f}\N{NO-BREAK SPACE}%"
 
 
 def between(share: Share) -> str:
@@ -77,6 +77,10 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "number": number, "spread": spread, "percent": percent, "between": between, "sort_first": sort_first,
-    }  # fmt: skip
+        "number": number,
+        "spread": spread,
+        "percent": percent,
+        "between": between,
+        "sort_first": sort_first,
+    }
     return environment

@@ -52,7 +52,8 @@ def histogram(name: str, familiar: Floats, ood: Floats | None = None) -> str:
         axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.set_xlabel("score, higher = stranger")
         if ood is not None:
-            axes.legend(loc="upper right")
+            above = {"bbox_to_anchor": (1.0, 0.98), "ncols": 2, "borderaxespad": 0.0}
+            axes.legend(loc="lower right", **above)
     return panel.svg
 
 
@@ -78,7 +79,7 @@ def roc(title: str, curves: Sequence[Curve]) -> str:
         axes.set_ylabel("OOD tiles found")
         for axis in (axes.xaxis, axes.yaxis):
             axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        axes.text(0.99, 0.96, "95 %", ha="right", va="bottom", fontsize=8)
+        axes.text(1.015, 0.95, "95 %", ha="left", va="center", fontsize=8)
         axes.legend(loc="lower right")
     return panel.svg
 
