@@ -8,6 +8,7 @@ on overlapping views each is like the one before, until most have no kept neighb
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -25,6 +26,16 @@ _CHUNK: Final = 256
 def leaders_for(dimension: int) -> int:
     """How many leaders of that many numbers are remembered."""
     return max(min(CAPACITY, MEMORY_BYTES // (4 * max(dimension, 1))), 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """How near a tile of a foreign survey is to what was kept of it."""
+
+    distance: float | None
+    """Cosine distance to the nearest kept tile; None where there is no embedding to tell by."""
+    epsilon: float
+    """Up to this, two tiles are alike."""
 
 
 class Leaders:
@@ -83,6 +94,15 @@ class Leaders:
             self._taken[slot] = False
             self._owners[slot] = ""
             self._free.append(slot)
+
+
+def cosine_distances(embeddings: Vectors, other: Vectors) -> Distances:
+    """(N,) cosine distances of (N, D) embeddings to one of (D,); 2 where one has no direction."""
+    rows, whole = unit_rows(embeddings)
+    target, usable = unit_rows(other[np.newaxis])
+    distances = np.clip(1.0 - rows @ target[0], 0.0, 2.0).astype(np.float32)
+    distances[~(whole & usable[0])] = 2.0
+    return distances
 
 
 def calibrated_epsilon(features: Vectors) -> float:

@@ -37,6 +37,8 @@ class DriftNews:
     """After the batch; None where no test is at work."""
     familiar_share: float = 0.0
     """The test's."""
+    inactive: str = ""
+    """Why nothing can be tested, empty where it can."""
     blocks: tuple[str, ...] = ()
     """Those that voted."""
     alarm: str = ""
@@ -72,6 +74,8 @@ class DriftRow:
     """What the share is at least, but for one survey in a thousand."""
     familiar_share: float
     """What familiar ground may have."""
+    inactive: str
+    """Why nothing is tested, empty where it is."""
     alarm: Alarm | None
     alarmed_at: float | None
     """Seconds since 1970 by the device's clock."""
@@ -81,10 +85,10 @@ def write_drift(connection: sqlite3.Connection, run_id: int, news: DriftNews, no
     """Note what a batch added, inside its transaction."""
     if news.state is not None:
         connection.execute(
-            "INSERT INTO drift (run_id, state, familiar_share) VALUES (?, ?, ?)"
+            "INSERT INTO drift (run_id, state, familiar_share, inactive) VALUES (?, ?, ?, ?)"
             " ON CONFLICT (run_id) DO UPDATE SET state = excluded.state,"
-            " familiar_share = excluded.familiar_share",
-            (run_id, _encoder.encode(news.state).decode(), news.familiar_share),
+            " familiar_share = excluded.familiar_share, inactive = excluded.inactive",
+            (run_id, _encoder.encode(news.state).decode(), news.familiar_share, news.inactive),
         )
     connection.executemany(
         "INSERT INTO drift_block VALUES (?, ?) ON CONFLICT DO NOTHING",
@@ -129,7 +133,7 @@ def read_drift(database: Database, run_id: int) -> DriftMemory:
 def drift_row(connection: sqlite3.Connection, run_id: int) -> DriftRow | None:
     """How a run's test stands; None where no test was at work."""
     row = connection.execute(
-        "SELECT state, familiar_share, alarmed_at FROM drift WHERE run_id = ?", (run_id,)
+        "SELECT state, familiar_share, inactive, alarmed_at FROM drift WHERE run_id = ?", (run_id,)
     ).fetchone()
     state = None if row is None else decoded(row[0])
     if state is None:
@@ -141,8 +145,9 @@ def drift_row(connection: sqlite3.Connection, run_id: int) -> DriftRow | None:
         share=state.share,
         at_least=at_least(state.votes, BOUND_RISK),
         familiar_share=row[1],
+        inactive=row[2],
         alarm=state.alarm,
-        alarmed_at=row[2],
+        alarmed_at=row[3],
     )
 
 

@@ -5,6 +5,8 @@ CREATE TABLE drift (
     state TEXT NOT NULL,
     -- The share of strange tiles that familiar ground may have: what the test bets against.
     familiar_share REAL NOT NULL,
+    -- Why nothing is tested, empty where it is.
+    inactive TEXT NOT NULL DEFAULT '',
     alarmed_at REAL
 );
 
