@@ -42,6 +42,8 @@ SCORE_NAMES: Final = (
     "ensemble_entropy",
     "ensemble_mutual_information",
 )
+_LARGEST: Final = 1e100
+"""Of a feature to fit on: squares and their sums stay finite."""
 _HEAD: Final = "features of familiar tiles and the weights of the last layer"
 _FEATURE_SCORES: Final = {
     "mahalanobis_pp": ("mahalanobis", "features and labels of familiar tiles"),
@@ -170,17 +172,18 @@ def fit_references(
 ) -> References:
     """From (R, D) features of familiar tiles, their (R,) labels and the last layer, where known.
 
-    Rows that are not finite are left out; without any row nothing is fitted.
+    Rows with values that are not finite or beyond 1e100 are left out; without any row nothing is
+    fitted.
 
     Raises:
         MisfitError: shapes that do not fit together, negative labels, or a layer not finite.
     """
     if features is None:
         return References()
-    given = np.asarray(features)
+    given = np.asarray(features, dtype=np.float64)
     known = None if labels is None else np.asarray(labels)
     check_fitting(given, known, None if head is None else (head.weight, head.bias))
-    usable = np.isfinite(given).all(axis=1)
+    usable = (np.abs(given) <= _LARGEST).all(axis=1)
     if not usable.any():
         return References()
     rows = given[usable]

@@ -342,14 +342,13 @@ def test_the_names_of_classes_do_not_count(seed: int) -> None:
 
 
 def test_rows_that_are_not_finite_are_not_fitted_on() -> None:
-    """NaN and infinite rows are left out with their labels; with no other nothing is fitted."""
+    """NaN, infinite and absurd rows are left out, labels too; with no other nothing is fitted."""
     features, labels = familiar()
-    bad = np.full((2, DEPTH), np.nan, np.float32)
-    bad[1] = np.inf
-    with_bad = fit_references(np.vstack([bad, features]), [3, 3, *labels], head(), OPTIONS)
+    bad = np.repeat([[np.nan], [np.inf], [-1e300]], DEPTH, axis=1)
+    with_bad = fit_references(np.vstack([bad, features]), [3, 3, 3, *labels], head(), OPTIONS)
     for name, array in fitted().arrays().items():
         np.testing.assert_array_equal(with_bad.arrays()[name], array)
-    assert fit_references(bad, [0, 1], head(), OPTIONS).arrays() == {}
+    assert fit_references(bad, [0, 1, 2], head(), OPTIONS).arrays() == {}
 
 
 def test_misfits_are_refused_with_all_that_is_wrong() -> None:
