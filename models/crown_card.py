@@ -47,6 +47,18 @@ def _sites(crowns: Figures) -> list[str]:
     ]
     for site, figures in crowns["test_by_site"].items():
         lines.append(f"| {site} | {figures['tiles']} | {figures['right']} |")
+    sources = "; ".join(
+        f"{title}: {figures['right']} of {figures['tiles']}"
+        for title, figures in crowns["test_by_source"].items()
+    )
+    lines += [
+        "",
+        (
+            "Images named by a square kilometre are mostly Dead, those named by a plot mostly "
+            "Alive. Right on unseen sites, by that and by label, to see whether the model learned "
+            f"the source instead: {sources}."
+        ),
+    ]
     return lines
 
 
@@ -58,8 +70,9 @@ def _errors(crowns: Figures) -> list[str]:
         "## Does it know when it is wrong?",
         "",
         (
-            "AUROC of each score, wrong names against right ones (0.5 = no better than a coin), "
-            "with 95 % intervals over sites or plots drawn anew: "
+            "AUROC of each score, wrong names against right ones (0.5 = no better than a coin; of "
+            "two classes entropy ranks as msp does; ood is the fused score), with 95 % intervals "
+            "over sites or plots drawn anew: "
             + "; ".join(f"{f['wrong']} of {f['tiles']} wrong on {t}" for t, f in found.items())
             + "."
         ),
@@ -83,12 +96,12 @@ def _alarms(crowns: Figures) -> list[str]:
         "## How often familiar ground alarms",
         "",
         (
-            "Share of tiles with p <= 0.05, with 95 % intervals over plots or sites drawn anew. "
-            "Calibration is on plots that were not trained on, of sites that were: a small p-value "
-            'says "unlike the sites I know". The promise of at most 5 % holds for tiles drawn '
-            "like the calibration tiles. Plots differ, so even other plots of known sites keep it "
-            "only roughly, and unseen sites need not keep it at all: what is above 5 % there is "
-            "the shift between sites, seen by the score."
+            "Share of tiles with p <= 0.05. The 95 % intervals are the wider of Wilson's and of "
+            "plots or sites drawn anew. Calibration is on plots that were not trained on, of sites "
+            'that were: a small p-value says "unlike the sites I know". The promise of at most 5 % '
+            "holds for tiles drawn like the calibration tiles. Plots differ, so even other plots "
+            "of known sites keep it only roughly, and unseen sites need not keep it at all: what "
+            "is above 5 % there is the shift between sites, seen by the score."
         ),
         "",
         "| score | new plots of known sites | unseen sites |",

@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image
 from training.dataset import Pixels, list_images, read_images
 from training.evaluation import InputSpec, predict
-from training.figures import accuracy_figures, auroc
+from training.figures import accuracy_figures, auroc, wilson_interval
 from training.splitting import Split
 
 from edge_agent.domain import Outputs
 from edge_agent.scoring.calibration import Calibration, Scored
 
 ALARM = 0.05
-SHOWN = ("msp", "entropy", "energy", "mahalanobis_pp", "knn", "vim", "ood")
+SHOWN = ("msp", "entropy", "energy", "fdbd", "mahalanobis_pp", "rmds_pp", "knn", "vim", "ood")
 _DRAWS = 1000
 _GRID = 4  # crops along each side of a large photo
 
@@ -103,11 +103,14 @@ def _alarms(judged: Judged) -> dict[str, Any]:
 
 
 def _share_figures(hits: NDArray[np.bool_], groups: NDArray[Any]) -> dict[str, Any]:
+    """A share, its interval the wider of whole groups drawn anew and of Wilson's."""
+    low, high = interval_over(groups, lambda rows: float(hits[rows].mean()))
+    wilson = wilson_interval(int(hits.sum()), len(hits))
     return {
         "tiles": len(hits),
         "hits": int(hits.sum()),
         "share": round(float(hits.mean()), 4),
-        "interval_95": interval_over(groups, lambda rows: float(hits[rows].mean())),
+        "interval_95": [round(min(low, wilson[0]), 4), round(max(high, wilson[1]), 4)],
     }
 
 
@@ -166,7 +169,8 @@ def crown_figures(
     return {
         "labels": _label_figures(crowns),
         "sites": {part: _counts(crowns.sites[rows]) for part, rows in split.parts().items()},
-        "test_by_site": _by_site(right, parts["test"].groups),
+        "test_by_site": _by_place(right, parts["test"].groups),
+        "test_by_source": _by_place(right, _sources(crowns, split.test)),
         "test_interval_over_sites": _share_figures(right, parts["test"].groups)["interval_95"],
         "test_seen": accuracy_figures(parts["test_seen"].logits, seen_labels, tiles.label_names),
         "misclassification": {name: _wrong_against_right(part) for name, part in parts.items()},
@@ -174,6 +178,18 @@ def crown_figures(
         "far": strangers,
         "fused": list(calibration.fusion.members),
     }
+
+
+def _sources(crowns: Crowns, rows: NDArray[np.int64]) -> NDArray[np.str_]:
+    """Which kind of name an image has, and its label."""
+    tiles = crowns.tiles
+    return np.array(
+        [
+            f"{'square kilometre' if crowns.plots[row][0].isdigit() else 'plot'}, "
+            f"{tiles.label_names[tiles.labels[row]]}"
+            for row in rows
+        ]
+    )
 
 
 def _label_figures(crowns: Crowns) -> dict[str, int]:
@@ -190,10 +206,10 @@ def _counts(sites: NDArray[np.str_]) -> dict[str, int]:
     return dict(zip(found.tolist(), counts.tolist(), strict=True))
 
 
-def _by_site(right: NDArray[np.bool_], sites: NDArray[Any]) -> dict[str, dict[str, int]]:
+def _by_place(right: NDArray[np.bool_], places: NDArray[Any]) -> dict[str, dict[str, int]]:
     return {
-        site: {"tiles": tiles, "right": int(right[sites == site].sum())}
-        for site, tiles in _counts(sites).items()
+        place: {"tiles": tiles, "right": int(right[places == place].sum())}
+        for place, tiles in _counts(places).items()
     }
 
 

@@ -21,7 +21,7 @@ from training.recipe import train_bundle
 GSD_M = 0.1
 CONFIG = TrainingConfig(
     side=64,
-    epochs=60,
+    epochs=150,
     batch=32,
     learning_rate=2e-3,
     weight_decay=0.05,
@@ -76,9 +76,8 @@ def crowns_spec(crowns: Crowns) -> BundleSpec:
                 "crowns are enlarged, large ones reduced."
             ),
             (
-                "Half of each label, but hardly within a site, and the images named by a square "
-                "kilometre are mostly Dead, those named by a plot mostly Alive: part of what the "
-                "model learned may be the site or the source."
+                "Half of each label, but hardly within a site. Alive takes in silvery living "
+                "conifers and shrubs of dry ground, which look much like dead crowns from above."
             ),
         ),
         command=(

@@ -95,7 +95,7 @@ def _make(metrics: Figures, split_note: str) -> list[str]:
         f"{config['epochs']} epochs, batch {config['batch']}, AdamW, peak rate "
         f"{config['learning_rate']}, cosine; CutMix, mixup, label smoothing, turns, mirrors, "
         f"crops, colour; averaged weights; seed {config['seed']}; torch {training['torch']}; "
-        f"{training['seconds'] / 60:.0f} minutes on {config['threads']} threads."
+        f"{training['seconds'] / 60:.0f} minutes, threads: {config['threads']}."
     )
     held = (
         "`calibration.npz` holds what the model says of the calibration part. Nothing was trained "
