@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,27 +10,10 @@ import numpy.typing as npt
 from edge_agent.domain import Prediction, Tile
 from edge_agent.novelty.leaders import Leaders, Likeness, cosine_distances
 from edge_agent.scoring.calibration import OOD
-from edge_agent.scoring.drift import Alarm, DriftState, Sighting
-from edge_agent.scoring.survey_watch import SurveyWatch
+from edge_agent.scoring.drift import DriftState, Sighting
+from edge_agent.scoring.survey_watch import DriftNews, SurveyWatch
 
 Embedding = npt.NDArray[np.floating]
-
-
-@dataclass(frozen=True, slots=True)
-class ForeignNews:
-    """What some tiles added; to be recorded with them."""
-
-    state: DriftState
-    familiar_share: float
-    inactive: str
-    """Why nothing is tested, empty where it is."""
-    blocks: tuple[str, ...]
-    """Those that voted."""
-    raised: Alarm | None
-    """The alarm, if these tiles raised it."""
-    leaders: Mapping[str, Embedding]
-    """Address -> (D,) embedding of the tiles kept, in their order."""
-    leader_capacity: int
 
 
 class ForeignGround:
@@ -55,7 +37,6 @@ class ForeignGround:
         self._inactive = inactive
         self._batch: Embedding | None = None
         self._distances: npt.NDArray[np.float32] | None = None
-        self._raised: Alarm | None = None
         self._kept: dict[str, Embedding] = {}
 
     def begin(self, embeddings: Embedding | None) -> None:
@@ -68,8 +49,7 @@ class ForeignGround:
         if self._watch is None or p_value is None:
             return
         extent_m = None if tile.gsd_m is None else tile.gsd_m * max(tile.pixels.shape[:2])
-        if self._watch.see(Sighting(frame, p_value, tile.position, extent_m)):
-            self._raised = self._watch.state.alarm
+        self._watch.see(Sighting(frame, p_value, tile.position, extent_m))
 
     def likeness(self, row: int) -> Likeness | None:
         """How near the batch's tile of this row is to what was kept; None in a survey that is
@@ -98,27 +78,11 @@ class ForeignGround:
         if self._leaders is not None:
             self._leaders.forget(address)
 
-    def take_news(self) -> ForeignNews:
+    def take_news(self) -> DriftNews:
         """What was learnt since this was last asked."""
-        watch = self._watch
-        news = ForeignNews(
-            state=DriftState() if watch is None else watch.state,
-            familiar_share=0.0 if watch is None else watch.test.familiar_share,
-            inactive=self._inactive,
-            blocks=() if watch is None else watch.take_news(),
-            raised=self._raised,
-            leaders=self._kept,
-            leader_capacity=self._capacity,
+        seen = DriftNews(DriftState(), 0.0) if self._watch is None else self._watch.take_news()
+        news = replace(
+            seen, inactive=self._inactive, leaders=self._kept, leader_capacity=self._capacity
         )
-        self._raised, self._kept = None, {}
+        self._kept = {}
         return news
-
-
-def alarm_in_words(alarm: Alarm, familiar_share: float) -> str:
-    """What to tell the operator."""
-    return (
-        f"the survey is foreign to the model: {alarm.strange} of {alarm.tiles} tiles are strange, "
-        f"by {alarm.votes} votes at least {alarm.at_least:.0%} of the ground where familiar ground "
-        f"has at most {familiar_share:.0%}; from here on a strange tile is kept only if it is "
-        "unlike all that were kept"
-    )

@@ -10,13 +10,14 @@ from typing import Final, TypeAlias
 from edge_agent.domain import Frame, Judged
 from edge_agent.records.counters import DEVICE, Changes, read_counter
 from edge_agent.records.database import Database
-from edge_agent.records.drift import DriftNews, forget_leaders, write_drift
+from edge_agent.records.drift import forget_leaders, write_drift
 from edge_agent.records.errors import RecordsFull
 from edge_agent.records.events import read_events, write_event
 from edge_agent.records.eviction import Room
 from edge_agent.records.rotation import rotate
 from edge_agent.records.tile_rows import Writer
 from edge_agent.records.values import BatchResult, Caps, FrameProgress, SampleRef, Survey
+from edge_agent.scoring.survey_watch import DriftNews
 
 __all__ = ["BatchResult", "Caps", "FrameProgress", "JudgedTile", "Survey", "commit_batch"]
 

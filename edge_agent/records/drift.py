@@ -6,8 +6,8 @@ So a power cut neither loses a vote nor lets a block vote twice.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
@@ -18,6 +18,7 @@ from edge_agent.records.database import Database
 from edge_agent.records.events import write_event
 from edge_agent.records.identity import storable
 from edge_agent.scoring.drift import Alarm, DriftState, at_least
+from edge_agent.scoring.survey_watch import DriftNews, alarm_in_words
 
 FOREIGN: Final = "foreign"
 """Kind of the event that tells of an alarm."""
@@ -27,25 +28,6 @@ BOUND_RISK: Final = 0.001
 
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder(DriftState)
-
-
-@dataclass(frozen=True, slots=True)
-class DriftNews:
-    """What a batch adds to what the drift test and the memory of kept tiles know."""
-
-    state: DriftState | None = None
-    """After the batch; None where no test is at work."""
-    familiar_share: float = 0.0
-    """The test's."""
-    inactive: str = ""
-    """Why nothing can be tested, empty where it can."""
-    blocks: tuple[str, ...] = ()
-    """Those that voted."""
-    alarm: str = ""
-    """Of an alarm that this batch raised: what to tell the operator."""
-    leaders: Mapping[str, npt.NDArray[np.floating]] = field(default_factory=dict)
-    """Address -> (D,) embedding of the tiles kept in this batch, in their order."""
-    leader_capacity: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +65,19 @@ class DriftRow:
 
 def write_drift(connection: sqlite3.Connection, run_id: int, news: DriftNews, now: float) -> None:
     """Note what a batch added, inside its transaction."""
-    if news.state is not None:
-        connection.execute(
-            "INSERT INTO drift (run_id, state, familiar_share, inactive) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (run_id) DO UPDATE SET state = excluded.state,"
-            " familiar_share = excluded.familiar_share, inactive = excluded.inactive",
-            (run_id, _encoder.encode(news.state).decode(), news.familiar_share, news.inactive),
-        )
+    connection.execute(
+        "INSERT INTO drift (run_id, state, familiar_share, inactive) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (run_id) DO UPDATE SET state = excluded.state,"
+        " familiar_share = excluded.familiar_share, inactive = excluded.inactive",
+        (run_id, _encoder.encode(news.state).decode(), news.familiar_share, news.inactive),
+    )
     connection.executemany(
         "INSERT INTO drift_block VALUES (?, ?) ON CONFLICT DO NOTHING",
         [(run_id, block) for block in news.blocks],
     )
-    if news.alarm:
+    if news.raised is not None:
         connection.execute("UPDATE drift SET alarmed_at = ? WHERE run_id = ?", (now, run_id))
-        write_event(connection, FOREIGN, storable(news.alarm), now)
+        write_event(connection, FOREIGN, alarm_in_words(news.raised, news.familiar_share), now)
     if news.leaders:
         _write_leaders(connection, run_id, news)
 

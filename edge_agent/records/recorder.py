@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from edge_agent.domain import Frame
 from edge_agent.records.batch import JudgedTile, commit_batch
 from edge_agent.records.database import Database
-from edge_agent.records.drift import DriftNews
 from edge_agent.records.ledger import (
     begin_frame,
     fail_frame,
@@ -17,6 +16,7 @@ from edge_agent.records.ledger import (
     note_try,
 )
 from edge_agent.records.values import BatchResult, Caps, FileKey, FrameProgress, FrameRow, Survey
+from edge_agent.scoring.survey_watch import DriftNews
 
 
 class Recorder:

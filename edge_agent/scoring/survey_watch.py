@@ -2,9 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
-from edge_agent.scoring.drift import DriftState, DriftTest, Sighting, step
+import numpy as np
+import numpy.typing as npt
+
+from edge_agent.scoring.drift import Alarm, DriftState, DriftTest, Sighting, step
+
+
+@dataclass(frozen=True, slots=True)
+class DriftNews:
+    """What a batch of tiles adds to what is known of the whole survey."""
+
+    state: DriftState
+    """Of the test after the batch."""
+    familiar_share: float
+    """The test's."""
+    inactive: str = ""
+    """Why nothing can be tested, empty where it can."""
+    blocks: tuple[str, ...] = ()
+    """Those that voted."""
+    raised: Alarm | None = None
+    """The alarm, if this batch raised it."""
+    leaders: Mapping[str, npt.NDArray[np.floating]] = field(default_factory=dict)
+    """Address -> (D,) embedding of the tiles kept in this batch, in their order."""
+    leader_capacity: int = 0
+    """How many are remembered."""
 
 
 class SurveyWatch:
@@ -20,22 +44,37 @@ class SurveyWatch:
         self.test = test
         self.state = state or DriftState()
         self._voted = set(voted)
-        self._news: list[str] = []
+        self._blocks: list[str] = []
+        self._raised: Alarm | None = None
 
     @property
     def alarmed(self) -> bool:
         """Whether the survey was found to be foreign."""
         return self.state.alarm is not None
 
-    def see(self, sighting: Sighting) -> bool:
-        """Count one more valid tile, in the order of the survey; whether it raised the alarm."""
+    def see(self, sighting: Sighting) -> None:
+        """Count one more valid tile, in the order of the survey."""
         before = self.alarmed
         self.state, closed = step(self.state, sighting, self._voted, self.test)
         self._voted.update(closed)
-        self._news += closed
-        return self.alarmed and not before
+        self._blocks += closed
+        if self.alarmed and not before:
+            self._raised = self.state.alarm
 
-    def take_news(self) -> tuple[str, ...]:
-        """Blocks that have voted since this was last asked."""
-        news, self._news = tuple(self._news), []
+    def take_news(self) -> DriftNews:
+        """The state, and what was added to it since this was last asked."""
+        news = DriftNews(
+            self.state, self.test.familiar_share, blocks=tuple(self._blocks), raised=self._raised
+        )
+        self._blocks, self._raised = [], None
         return news
+
+
+def alarm_in_words(alarm: Alarm, familiar_share: float) -> str:
+    """What to tell the operator."""
+    return (
+        f"the survey is foreign to the model: {alarm.strange} of {alarm.tiles} tiles are strange, "
+        f"by {alarm.votes} votes at least {alarm.at_least:.1%} of the ground where familiar ground "
+        f"has up to {familiar_share:.1%}; from here on a strange tile is kept only if it is unlike "
+        "all that were kept"
+    )

@@ -13,9 +13,9 @@ import numpy as np
 from edge_agent.domain import Finding, Frame, Judged, Position, Prediction, Reason, Tile, Verdict
 from edge_agent.records.batch import commit_batch
 from edge_agent.records.database import Database
-from edge_agent.records.drift import DriftNews
 from edge_agent.records.ledger import begin_frame, open_survey, start_boot
 from edge_agent.records.values import BatchResult, Caps, FrameKey, FrameProgress, Survey
+from edge_agent.scoring.survey_watch import DriftNews
 
 LABELS = tuple(f"class-{number}" for number in range(17))
 SCORES = ("msp", "max_logit", "entropy", "margin")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from edge_agent.domain import Judged, Position
 from edge_agent.novelty.leaders import Leaders
 from edge_agent.records.batch import commit_batch
 from edge_agent.records.database import Database, open_database
-from edge_agent.records.drift import DriftNews, read_drift
+from edge_agent.records.drift import read_drift
 from edge_agent.records.ledger import begin_frame
 from edge_agent.records.values import Caps, FrameKey, FrameProgress, Survey
 from edge_agent.scoring.drift import DriftTest, Sighting
@@ -51,7 +52,8 @@ def judge(database: Database, survey: Survey, watch: SurveyWatch, leaders: Leade
         done = row.tiles_done
         while done < TILES:
             batch = tiles_of(frame)[done : done + BATCH]
-            raised = [watch.see(sighting(frame, done + index)) for index in range(len(batch))]
+            for index in range(len(batch)):
+                watch.see(sighting(frame, done + index))
             kept = {
                 f"{name}@{one.tile.row},0": one.prediction.embedding
                 for one in batch
@@ -60,10 +62,7 @@ def judge(database: Database, survey: Survey, watch: SurveyWatch, leaders: Leade
             for address, embedding in kept.items():
                 leaders.add(address, embedding)
             done += len(batch)
-            news = DriftNews(
-                watch.state, TEST.familiar_share, watch.take_news(),
-                "the survey is foreign" if any(raised) else "", kept, CAPACITY,
-            )  # fmt: skip
+            news = replace(watch.take_news(), leaders=kept, leader_capacity=CAPACITY)
             result = commit_batch(
                 database, survey, [(row.frame_id, shown, one) for one in batch],
                 [FrameProgress(row.frame_id, done, done == TILES)], Caps(30_000), 1000.0, news,

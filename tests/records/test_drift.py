@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 
 from edge_agent.records.database import Database, open_database
-from edge_agent.records.drift import DriftNews, read_drift
+from edge_agent.records.drift import read_drift
 from edge_agent.records.ledger import last_events
 from edge_agent.records.migrations import APPLICATION_ID, schema_files, statements
 from edge_agent.records.outbox import next_samples
 from edge_agent.records.overview import overview
 from edge_agent.records.values import Caps
-from edge_agent.scoring.drift import DriftState
+from edge_agent.scoring.drift import Alarm, DriftState
+from edge_agent.scoring.survey_watch import DriftNews
 
 HERE = Path(__file__).parent
 
@@ -74,13 +75,17 @@ def test_an_alarm_is_an_event_of_the_survey(database: Database, build: ModuleTyp
     """Told once, with its time, and shown by the overview from then on."""
     survey = build.survey(database)
     assert overview(database).surveys[0].drift is None
-    state = DriftState(100, 60, ((840, 5),))
-    commit(database, build, survey, [build.judged(0)], news(state, alarm="foreign ground"))
+    alarm = Alarm(5, 100, 60, 0.2)
+    state = DriftState(100, 60, ((840, 5),), alarm=alarm)
+    commit(database, build, survey, [build.judged(0)], news(state, raised=alarm))
     commit(database, build, survey, [build.judged(1)], news(state))
-    assert [(e.kind, e.message) for e in last_events(database)] == [("foreign", "foreign ground")]
+    (event,) = last_events(database)
+    assert event.kind == "foreign"
+    assert "60 of 100 tiles are strange, by 5 votes at least 20.0%" in event.message
     found = overview(database).surveys[0].drift
     assert found is not None
     assert (found.votes, found.share, found.alarmed_at) == (5, 1.0, 1000.0)
+    assert (found.alarm, found.inactive) == (alarm, "")
     assert 0.125 < found.at_least < 1.0
 
 

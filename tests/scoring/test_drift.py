@@ -153,8 +153,8 @@ def test_a_frame_ends_the_votes_that_it_left_open() -> None:
     assert watch.state.votes == ()
     watch.see(tile(False, "b", at(900.0, 0.0)))
     assert watch.state.votes == ((560, 1),)
-    assert watch.take_news() == (ground_block(inside[0], 50.0, 5.0)[0],)
-    assert watch.take_news() == ()
+    assert watch.take_news().blocks == (ground_block(inside[0], 50.0, 5.0)[0],)
+    assert watch.take_news().blocks == ()
 
 
 def test_a_tile_that_fills_its_block_votes_at_once() -> None:
@@ -168,7 +168,7 @@ def test_tiles_without_a_place_vote_once_per_frame() -> None:
     seen = [tile(True, name) for name in "aabbba" for _ in range(20)]
     watch = watched(seen)
     assert watch.state.votes == ((840, 2),)
-    assert watch.take_news() == (frame_block("a"), frame_block("b"))
+    assert watch.take_news().blocks == (frame_block("a"), frame_block("b"))
 
 
 @given(st.data())
@@ -180,13 +180,13 @@ def test_a_watch_taken_up_again_goes_on_as_if_undisturbed(data: st.DataObject) -
     cut = data.draw(st.integers(0, len(seen)))
     first = watched(seen[:cut])
     state = msgspec.json.decode(msgspec.json.encode(first.state), type=DriftState)
-    voted = first.take_news()
+    voted = first.take_news().blocks
     second = SurveyWatch(TEST, state, voted)
     for sighting in seen[cut:]:
         second.see(sighting)
     undisturbed = watched(seen)
     assert second.state == undisturbed.state
-    assert voted + second.take_news() == undisturbed.take_news()
+    assert voted + second.take_news().blocks == undisturbed.take_news().blocks
 
 
 def test_the_alarm_stays() -> None:
@@ -262,4 +262,4 @@ def test_places_that_are_none_count_by_frame(place: tuple[float, float]) -> None
     with pytest.raises(ValueError, match="no place"):
         ground_block(Position(*place), 50.0, 5.0)
     watch = watched([tile(True, "a", Position(*place)) for _ in range(8)])
-    assert watch.take_news() == (frame_block("a"),)
+    assert watch.take_news().blocks == (frame_block("a"),)
