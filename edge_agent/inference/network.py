@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -105,8 +106,9 @@ def load(
             str(path),
             _options(loading),
             providers=[with_threads(name, loading.threads) for name in names],
-            enable_fallback=False,  # onnxruntime's own prints to stdout
+            enable_fallback=False,  # ours takes its place; old versions ignore this
         )
+        session.disable_fallback()
         network = Network(session, description)
         problems = network.mismatches()
         if not problems:
@@ -125,13 +127,17 @@ def load(
 
 @contextmanager
 def _quiet(accelerated: bool) -> Iterator[None]:
-    """Providers that do not start are the caller's to report, in one line instead of many."""
+    """Providers that do not start are the caller's to report, in one line instead of many.
+
+    onnxruntime would print to stdout, which belongs to --json, and log to stderr.
+    """
     if not accelerated:
         yield
         return
     ort.set_default_logger_severity(_SILENT)
     try:
-        yield
+        with redirect_stdout(io.StringIO()):
+            yield
     finally:
         ort.set_default_logger_severity(_USUAL)
 
