@@ -119,8 +119,8 @@ def model_digest(description: BundleDescription) -> bytes:
     return digests[0] if len(digests) == 1 else hashlib.sha256(b"".join(digests)).digest()
 
 
-def read_bundle(folder: Path) -> Bundle:
-    """Read and check the bundle in `folder`.
+def read_bundle(folder: Path, *, calibrated: bool = True) -> Bundle:
+    """Read and check the bundle in `folder`; its calibration only if `calibrated`.
 
     Raises:
         BundleError: files are missing or contradict each other; every problem is listed.
@@ -135,7 +135,7 @@ def read_bundle(folder: Path) -> Bundle:
     calibration = None
     if unclear := _ensemble_problems(description):
         problems += unclear
-    else:
+    elif calibrated:
         digest = model_digest(description).hex()
         calibration, found = read_calibration(folder / CALIBRATION_FILE, model_sha256=digest)
         problems += found

@@ -56,13 +56,19 @@ def stand_in_aurocs(
     """
     classes = known.outputs.logits.shape[1]
     counts = np.bincount(known.labels, minlength=classes)
-    left_out = [c for c in np.argsort(-counts, kind="stable") if counts[c] >= FEWEST_TILES]
+    left_out = [
+        number
+        for number in np.argsort(-counts, kind="stable")
+        if FEWEST_TILES <= counts[number] < len(known.labels)
+    ]
     if classes < 3:  # with one class left there is nothing to tell apart
         return {}
     found: dict[str, list[float]] = {}
     for number in left_out[:MOST_CLASSES]:
-        scores = _scores_without(int(number), known, fitting, head, options)
         strange = known.labels == number
+        if strange.all() or (fitting.labels == number).all():
+            continue  # without it nothing would be familiar
+        scores = _scores_without(int(number), known, fitting, head, options)
         for name, values in scores.items():
             found.setdefault(name, []).append(auroc(values[~strange], values[strange]))
     return {name: float(np.mean(values)) for name, values in found.items()}
