@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -13,13 +13,25 @@ from onnx import TensorProto
 
 from edge_agent.authoring.ending import Linear, find_ending, find_linear
 from edge_agent.authoring.errors import AuthoringError
-from edge_agent.authoring.graph import GraphView
-from edge_agent.authoring.proving import Answer, Disproved, Proof, as_probabilities, prove
-from edge_agent.authoring.running import Floats, InputForm, Runner
+from edge_agent.authoring.graph import GraphView, attribute
+from edge_agent.authoring.proving import (
+    Answer,
+    Disproved,
+    Proof,
+    as_probabilities,
+    leeway,
+    one_by_one,
+    prove,
+)
+from edge_agent.authoring.running import HALF_STEP, TOLERANCE, Floats, InputForm, Runner
 from edge_agent.authoring.surgery import Plan, Rebuilt, rebuild
+from edge_agent.authoring.widening import widened
+from edge_agent.inference.network import FAILURES
 from operations.errors import Problem
 
 _HALF: Final = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+COARSE: Final = 4 * HALF_STEP
+"""How far a probability of a float16 model may move by another rounding of its logits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,56 +69,117 @@ def find_model(
         AuthoringError: none does.
     """
     view = GraphView(original.model)
-    expected = as_probabilities(answer, kind)
-    half = _is_half(original, view)
+    trial = _Trial(original, prepared, as_probabilities(answer, kind), kind,
+                   _is_half(original.model))  # fmt: skip
     reasons: list[str] = []
-    refused = ""
-    for tensor, linear, logarithm in _guesses(view, original.output, kind):
-        plan = Plan(tensor, answer.shape[1], logarithm, linear, (size[0], size[1]))
+    why = ""
+    for guess in _guesses(view, original.output, kind, trial.half):
+        linear = guess.linear
+        plan = Plan(
+            guess.tensor, answer.shape[1], guess.logarithm, linear, (size[0], size[1]),
+            guess.rounded,
+        )  # fmt: skip
         rebuilt = rebuild(original.model, original.form, plan)
         try:
-            proof = prove(rebuilt, linear, prepared, expected, half)
+            proof = trial.prove_coarsely(rebuilt, linear) if guess.coarse else (
+                trial.prove(rebuilt, linear))  # fmt: skip
         except Disproved as disproof:
-            refused = str(disproof)
+            why = str(disproof)
             if linear is not None:
-                reasons.append(f"{linear.operator} looks like the last layer, but {refused}")
+                reasons.append(f"{linear.operator} looks like the last layer, but {why}")
             continue
-        if linear is None and not reasons:
-            reasons.append("no linear layer stands before the logits")
-        return Found(rebuilt, linear, logarithm, proof, () if linear else tuple(reasons))
+        if linear is not None:
+            reasons = []
+        elif not reasons:
+            reasons = ["no linear layer stands before the logits"]
+        if guess.coarse:
+            reasons.append(
+                f"float16 rounds differently with its embedding exposed: probabilities move by "
+                f"{proof.difference:.1e}, in float32 by less than {TOLERANCE:.0e}"
+            )
+        return Found(rebuilt, linear, guess.logarithm, proof, tuple(reasons[-3:]))
     if original.form.batch is not None:
         raise refused(
             f"it was exported for batches of exactly {original.form.batch}; with another length "
-            f"{refused}",
+            f"{why}",
             "export with a dynamic batch: torch.onnx.export(..., dynamic_axes={'input': {0: 'n'}}),"
             " or dynamic_shapes with dynamo=True",
         )
-    hint = "export it in evaluation mode: torch: model.eval()" if "batch" in refused else ""
-    raise refused(f"with logits as output, {refused}", hint)
+    hint = "export it in evaluation mode: torch: model.eval()" if "batch" in why else ""
+    raise refused(f"with logits as output, {why}", hint)
 
 
-def _guesses(
-    view: GraphView, output: str, kind: Answer
-) -> Iterator[tuple[str, Linear | None, bool]]:
-    """Tensor with the logits, linear layer before it, whether its logarithm is to be taken."""
+@dataclass(frozen=True, slots=True)
+class _Guess:
+    tensor: str
+    """Holds the logits, or probabilities ..."""
+    logarithm: bool = False
+    """... whose logarithm is to be taken."""
+    linear: Linear | None = None
+    rounded: bool = False
+    """To float16, as an output in float16 is."""
+    coarse: bool = False
+    """Closely the same only in float32."""
+
+
+def _guesses(view: GraphView, output: str, kind: Answer, half: bool) -> Iterator[_Guess]:
+    """The richest first."""
     if kind == "probabilities":
-        yield output, None, True
+        yield _Guess(output, logarithm=True)
         return
     logits = find_ending(view, output).logits if kind != "logits" else output
     linear = find_linear(view, logits)
-    if linear is not None:
-        yield logits, linear, False
-    yield logits, None, False
+    for layer in (linear, None) if linear is not None else (None,):
+        yield _Guess(logits, linear=layer)
+        if half:
+            yield _Guess(logits, linear=layer, rounded=True)
+            yield _Guess(logits, linear=layer, coarse=True, rounded=kind == "logits")
     if kind == "softmax":
-        yield output, None, True
+        yield _Guess(output, logarithm=True)
     elif kind == "log_softmax":
-        yield output, None, False
+        yield _Guess(output)
 
 
-def _is_half(original: Original, view: GraphView) -> bool:
-    ending = find_ending(view, original.output)
-    kinds = {entry.name: entry.type for entry in original.runner.outputs}
-    return view.element_type(ending.logits) in _HALF or kinds[original.output] == "tensor(float16)"
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """What rebuilt models are held against."""
+
+    original: Original
+    prepared: npt.NDArray[np.float32]
+    expected: Floats
+    kind: Answer
+    half: bool
+
+    def prove(self, rebuilt: Rebuilt, linear: Linear | None) -> Proof:
+        """To 1e-5, or raise Disproved."""
+        rounds_itself = self.half and self.kind in ("softmax", "probabilities")
+        allowed = leeway(self.expected, rounds_itself)
+        return prove(rebuilt, linear, self.prepared, self.expected, allowed, self.half)
+
+    def prove_coarsely(self, rebuilt: Rebuilt, linear: Linear | None) -> Proof:
+        """To 1e-5 with all weights in float32, and as they are to float16's last digits.
+
+        Raises Disproved.
+        """
+        try:
+            wide = Runner(widened(self.original.model).SerializeToString())
+            answer = one_by_one(wide, self.original.output, self.prepared)
+        except FAILURES as error:
+            raise Disproved("it does not run in float32") from error
+        expected = as_probabilities(answer.reshape(self.expected.shape), self.kind)
+        same = replace(rebuilt, model=widened(rebuilt.model))
+        prove(same, linear, self.prepared, expected, leeway(expected, False), half=False)
+        allowed = np.full_like(self.expected, COARSE)
+        return prove(rebuilt, linear, self.prepared, self.expected, allowed, half=True)
+
+
+def _is_half(model: onnx.ModelProto) -> bool:
+    """Whether some of it is computed in less than float32."""
+    if any(tensor.data_type in _HALF for tensor in model.graph.initializer):
+        return True
+    return any(
+        node.op_type == "Cast" and attribute(node, "to", 0) in _HALF for node in model.graph.node
+    )
 
 
 def refused(message: str, hint: str = "") -> AuthoringError:

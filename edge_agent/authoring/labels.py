@@ -34,6 +34,8 @@ def read_labels(path: Path) -> tuple[str, ...]:
         raise AuthoringError("the labels cannot be used", [problem]) from error
     names, problems = _parse(text)
     problems += _name_problems(names)
+    if not names and not problems:
+        problems.append(Problem("it names no class", f"give {_FORMS}"))
     if problems:
         raise AuthoringError(f"{path} cannot be used as labels", problems)
     return tuple(names)

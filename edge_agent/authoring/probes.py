@@ -60,7 +60,8 @@ def image_tiles(folder: Path, size: tuple[int, int], gsd_m: float | None) -> Ima
         AuthoringError: no image there can be read.
     """
     files = list(find_frame_files(folder))
-    chosen = files[:: max(1, -(-len(files) // MOST_IMAGES))]
+    count = min(len(files), MOST_IMAGES)
+    chosen = [files[number * len(files) // count] for number in range(count)]
     resample = ImagerySettings() if gsd_m is not None else ImagerySettings(resample="native")
     plan = TilePlan(size, gsd_m or 1.0, resample)
     tiles, scales, unread = [], [], []

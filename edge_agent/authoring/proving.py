@@ -9,16 +9,19 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.authoring.ending import Linear
-from edge_agent.authoring.running import Floats, Runner, softmax
+from edge_agent.authoring.running import (
+    HALF_STEP,
+    TOLERANCE,
+    Floats,
+    Runner,
+    head_allowance,
+    softmax,
+)
 from edge_agent.authoring.surgery import Rebuilt
 from edge_agent.inference.network import FAILURES
 
 Answer = Literal["logits", "softmax", "log_softmax", "probabilities"]
 
-TOLERANCE: Final = 1e-5
-"""Largest difference of a probability."""
-_HALF_STEP: Final = 2.0**-10
-"""float16 rounds to 11 binary digits: what a softmax in float16 itself loses, relative."""
 _BATCH: Final = 16
 
 
@@ -61,19 +64,28 @@ def as_probabilities(answer: Floats, kind: Answer) -> Floats:
     return softmax(answer)
 
 
+def leeway(expected: Floats, rounds_itself: bool) -> Floats:
+    """(N, C) largest differences of probabilities that are still the same.
+
+    rounds_itself: the model's own softmax is in float16, whose rounding is none of ours.
+    """
+    return np.asarray(TOLERANCE + (HALF_STEP if rounds_itself else 0.0) * expected)
+
+
 def prove(
     rebuilt: Rebuilt,
     linear: Linear | None,
     prepared: npt.NDArray[np.float32],
     expected: Floats,
+    allowed: Floats,
     half: bool,
 ) -> Proof:
     """Compare on (N, 3, H, W) tiles whose (N, C) probabilities the original gave.
 
-    half: some of the model computes in float16, so that what its own softmax rounds is allowed.
+    half: the embedding is float16, so that the layer's sum is rounded more coarsely.
 
     Raises:
-        Disproved: it cannot be run or differs.
+        Disproved: it cannot be run or differs by more than `allowed`.
     """
     names = [rebuilt.logits] + ([rebuilt.embedding] if rebuilt.embedding else [])
     try:
@@ -87,7 +99,6 @@ def prove(
         raise Disproved(f"logits of {len(expected)} tiles have shape {logits.shape}")
     if not np.isfinite(logits).all():
         raise Disproved("its logits are not finite")
-    allowed = TOLERANCE + (_HALF_STEP if half else 0.0) * expected
     apart = np.abs(softmax(alone[0]) - softmax(logits[: len(alone[0])]))
     if not (apart <= allowed[: len(apart)]).all():
         raise Disproved(
@@ -108,12 +119,6 @@ def _in_batches(
         for start in range(0, len(prepared), length)
     ]
     return [np.concatenate([part[index] for part in parts]) for index in range(len(names))]
-
-
-def head_allowance(embedding: Floats, weight: Floats, bias: Floats, half: bool) -> Floats:
-    """How far logits may be from embedding @ weight.T + bias for the rounding of their sum."""
-    unit = 4.0 * _HALF_STEP if half else TOLERANCE
-    return np.asarray(unit * (np.abs(embedding) @ np.abs(weight).T + np.abs(bias) + 1e-3))
 
 
 def _head_difference(linear: Linear, logits: Floats, embedding: Floats, half: bool) -> float:

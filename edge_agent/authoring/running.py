@@ -12,6 +12,11 @@ import onnxruntime as ort
 
 Floats = npt.NDArray[np.float64]
 
+TOLERANCE: Final = 1e-5
+"""Largest difference of a probability."""
+HALF_STEP: Final = 2.0**-10
+"""float16 rounds to 11 binary digits: what a softmax in float16 itself loses, relative."""
+
 _NUMPY: Final = {
     "tensor(float)": np.float32,
     "tensor(float16)": np.float16,
@@ -83,3 +88,9 @@ def softmax(logits: Floats) -> Floats:
     """(N, C) probabilities; a class at -inf gets 0."""
     weights = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+def head_allowance(embedding: Floats, weight: Floats, bias: Floats, half: bool) -> Floats:
+    """How far logits may be from embedding @ weight.T + bias for the rounding of their sum."""
+    unit = 4.0 * HALF_STEP if half else TOLERANCE
+    return np.asarray(unit * (np.abs(embedding) @ np.abs(weight).T + np.abs(bias) + 1e-3))

@@ -1,4 +1,4 @@
-"""The model rebuilt: one float32 NCHW input of any batch length, logits and embedding out."""
+"""The model rebuilt: one NCHW input of any batch length, logits and embedding out as float32."""
 
 from __future__ import annotations
 
@@ -47,6 +47,8 @@ class Plan:
     linear: Linear | None
     size: tuple[int, int]
     """Height and width of the input."""
+    rounded: bool = False
+    """Logits of less than float32 are rounded so before they become float32."""
 
 
 def rebuild(model: onnx.ModelProto, form: InputForm, plan: Plan) -> Rebuilt:
@@ -105,6 +107,9 @@ class _Names:
 def _steps_to_logits(plan: Plan) -> list[onnx.NodeProto]:
     """Operators still without tensor names, each reading the one before."""
     cast = helper.make_node("Cast", [""], [""], to=TensorProto.FLOAT)
+    if plan.rounded:
+        # Between two casts, onnxruntime would compute in float32 and never round.
+        return [helper.make_node("Flatten", [""], [""], axis=1), cast]
     if not plan.take_logarithm:
         return [cast]
     smallest = numpy_helper.from_array(np.array(SMALLEST, np.float32))
@@ -133,7 +138,8 @@ def _expose(
     plain = shape is not None and len(shape) == 2
     if view.element_type(tensor) == TensorProto.FLOAT:
         steps = [step for step in steps if step.op_type != "Cast"]
-    if not plain or any(step.op_type in ("GlobalAveragePool", "ReduceMean") for step in steps):
+    kinds = {step.op_type for step in steps}
+    if not (plain or "Flatten" in kinds) or kinds & {"GlobalAveragePool", "ReduceMean"}:
         steps = [*steps, helper.make_node("Flatten", [""], [""], axis=1)]
     given = {value.name for value in model.graph.input}
     if not steps and tensor == wanted and tensor not in given:
@@ -158,13 +164,17 @@ def _expose(
 def _rewrite_input(
     model: onnx.ModelProto, form: InputForm, size: tuple[int, int], names: _Names
 ) -> str:
-    """Make the input (batch, 3, H, W) float32; its name."""
+    """Make the input (batch, 3, H, W) float32, or float16 where the model has that; its name.
+
+    A float32 input cast to float16 would not do: onnxruntime leaves the rounding out.
+    """
     graph = model.graph
     place = next(i for i, value in enumerate(graph.input) if value.name == form.name)
     kind = _TENSORS[form.kind]
-    direct = kind == TensorProto.FLOAT and not form.channels_last
+    taken = kind if kind in (TensorProto.FLOAT, TensorProto.FLOAT16) else TensorProto.FLOAT
+    direct = kind == taken and not form.channels_last
     name = form.name if direct else names.free("image")
-    wanted = helper.make_tensor_value_info(name, TensorProto.FLOAT, [BATCH, 3, *size])
+    wanted = helper.make_tensor_value_info(name, taken, [BATCH, 3, *size])
     graph.input[place].CopyFrom(wanted)
     if direct:
         return name
@@ -204,16 +214,26 @@ def _free_batch(model: onnx.ModelProto, batch: int, names: _Names) -> None:
 
 
 def _prune(graph: onnx.GraphProto) -> None:
-    """Drop operators and weights that no output depends on."""
+    """Drop operators and weights that no output depends on; the others in an order to run in."""
+    producers = {name: node for node in graph.node for name in node.output if name}
+    kept: dict[int, onnx.NodeProto] = {}
+    started: set[int] = set()
+    waiting = [producers[v.name] for v in reversed(graph.output) if v.name in producers]
     needed = {value.name for value in graph.output}
-    kept = []
-    for node in reversed(graph.node):
-        if needed.intersection(node.output):
-            kept.append(node)
+    while waiting:
+        node = waiting[-1]
+        before = [producers[name] for name in read_names([node]) if name in producers]
+        missing = [each for each in before if id(each) not in started and each is not node]
+        started.add(id(node))
+        if missing:
+            waiting.extend(missing)
+            continue
+        waiting.pop()
+        if id(node) not in kept:
+            kept[id(node)] = node
             needed.update(read_names([node]))
-    kept.reverse()
-    _keep(graph.node, kept)
     weights = {tensor.name for tensor in graph.initializer}
+    _keep(graph.node, kept.values())
     _keep(graph.initializer, [tensor for tensor in graph.initializer if tensor.name in needed])
     _keep(
         graph.input,
