@@ -8,14 +8,16 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
+
 from edge_agent.domain import Finding, Judged, Outputs, Prediction, Tile
 from edge_agent.imagery.payload import MEDIA_TYPES, PayloadSettings, encode_payload
 from edge_agent.inference.session import Session
 from edge_agent.novelty.memory import Duplicate, KeptTiles
 from edge_agent.novelty.perceptual_hash import perceptual_hash
 from edge_agent.rules.quality import QualitySettings, assess
-from edge_agent.scoring.calibration import Calibration
-from edge_agent.scoring.logits import logit_scores, softmax, usable_rows
+from edge_agent.scoring.calibration import Calibration, Scored, probabilities, uncalibrated
 from edge_agent.selection.audit import audit_draw
 from edge_agent.selection.policy import Candidate, PolicySettings, decide
 
@@ -89,42 +91,28 @@ class Judge:
 
         `outputs` are those of the visible tiles, None when there are none.
         """
-        predictions = iter([] if outputs is None else self._predictions(outputs))
+        said = iter([] if outputs is None else self._predictions(outputs))
+        return [self._decide_one(item, next(said) if item.visible else None) for item in batch]
+
+    def _predictions(self, outputs: Outputs) -> list[Prediction | str]:
+        """One per row, or what is wrong with the model's numbers."""
+        judged = uncalibrated if self._calibration is None else self._calibration.judge
+        scored = judged(outputs)
+        shares = probabilities(outputs)
         return [
-            self._decide_one(item, next(predictions) if item.visible else None) for item in batch
+            fault if fault is not None else _prediction(row, shares, outputs, scored)
+            for row, fault in enumerate(scored.faults)
         ]
 
-    def _predictions(self, outputs: Outputs) -> list[Prediction | None]:
-        """One per row; None where the model's numbers are not finite."""
-        usable = usable_rows(outputs.logits)
-        if not usable.any():
-            return [None] * len(usable)
-        logits = outputs.logits[usable]
-        probabilities = softmax(logits)
-        scores = logit_scores(logits)
-        p_values = {}
-        if self._calibration is not None:
-            p_values = {name: self._calibration.p_values(name, scores[name]) for name in scores}
-        embedding = None if outputs.features is None else outputs.features[usable]
-        found = iter(
-            Prediction(
-                probabilities=probabilities[row],
-                embedding=None if embedding is None else embedding[row],
-                scores={name: float(values[row]) for name, values in scores.items()},
-                p_values={name: float(values[row]) for name, values in p_values.items()},
-            )
-            for row in range(len(logits))
-        )
-        return [next(found) if good else None for good in usable]
-
-    def _decide_one(self, item: ExaminedTile, prediction: Prediction | None) -> Judged:
+    def _decide_one(self, item: ExaminedTile, said: Prediction | str | None) -> Judged:
         findings = [item.quality]
         duplicate = None
+        prediction = said if isinstance(said, Prediction) else None
         if prediction is not None:
             duplicate = self._kept.find(item.content_sha256, item.perceptual_hash)
             findings.append(_novelty_finding(duplicate))
-        elif item.visible:
-            findings.append(Finding(INFERENCE, "flag", {"fault": "non-finite"}))
+        elif isinstance(said, str):
+            findings.append(Finding(INFERENCE, "flag", {"fault": said}))
         tile = item.tile
         draw = audit_draw(self._policy.audit_seed, self._survey, item.address, item.content_sha256)
         verdict = decide(Candidate(findings, prediction, duplicate, draw), self._policy)
@@ -141,6 +129,17 @@ class Judge:
             payload=encode_payload(tile.pixels, self._payload) if verdict.keep else None,
             payload_type=MEDIA_TYPES[self._payload.format] if verdict.keep else None,
         )
+
+
+def _prediction(
+    row: int, shares: npt.NDArray[np.float64], outputs: Outputs, scored: Scored
+) -> Prediction:
+    return Prediction(
+        probabilities=shares[row],
+        embedding=None if outputs.features is None else outputs.features[row].astype(np.float32),
+        scores={name: float(values[row]) for name, values in scored.scores.items()},
+        p_values={name: float(values[row]) for name, values in scored.p_values.items()},
+    )
 
 
 def _novelty_finding(duplicate: Duplicate | None) -> Finding:

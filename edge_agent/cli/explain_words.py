@@ -12,7 +12,13 @@ from edge_agent.selection.policy import AUDIT, DUPLICATE, FAMILIAR, INVALID, SCO
 _FAULTS: Final = {
     "nodata": "too much of it has no data",
     "constant": "all of it has one colour",
-    "non-finite": "the model's numbers for it are not finite",
+    "logits-nan": "the model gave it a logit that is no number",
+    "logits-inf": "the model gave it an infinite logit",
+    "logits-none": "the model gave it no possible class",
+    "features-not-finite": "the model gave it an embedding that is not finite",
+    "member-logits-nan": "a member of the ensemble gave it a logit that is no number",
+    "member-logits-inf": "a member of the ensemble gave it an infinite logit",
+    "member-logits-none": "a member of the ensemble gave it no possible class",
 }
 _DELIVERIES: Final = {
     "queued": "waits in the outbox",

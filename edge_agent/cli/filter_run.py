@@ -15,7 +15,7 @@ import msgspec
 from edge_agent.filter import Filter, FilterReport
 from edge_agent.imagery.frames import FrameFile, TilePlan, find_frame_files
 from edge_agent.imagery.watch import watch
-from edge_agent.inference.bundle import Bundle, read_bundle
+from edge_agent.inference.bundle import Bundle, BundleError, read_bundle
 from edge_agent.inference.session import Session
 from edge_agent.judge import Judge
 from edge_agent.novelty.memory import KeptTiles
@@ -26,7 +26,8 @@ from edge_agent.records.ledger import open_survey, start_boot
 from edge_agent.records.memory import kept_hashes
 from edge_agent.records.recorder import ReadingMemory, Recorder
 from edge_agent.records.values import Caps, Survey
-from edge_agent.scoring.calibration import Calibration, calibrate
+from edge_agent.scoring.calibration import OOD, Calibration, CalibrationError
+from edge_agent.scoring.calibration_arrays import read_arrays
 from edge_agent.selection.policy import PolicySettings, policy_id
 from edge_agent.settings import EdgeSettings
 from operations import sd_notify
@@ -34,6 +35,7 @@ from operations.errors import OperatorError, Problem, SettingsError
 
 _log = logging.getLogger(__name__)
 
+_AGAIN = "calibrate the bundle again: edge-agent calibrate"
 READ_AHEAD = 6
 """Groups of tiles that may wait for the model."""
 
@@ -151,23 +153,51 @@ def _survey(database: Database, settings: EdgeSettings, bundle: Bundle) -> Surve
 
 
 def usable_calibration(bundle: Bundle, policy: PolicySettings) -> Calibration | None:
-    """The bundle's calibration; a quantile that it cannot promise is refused before the flight."""
-    if bundle.calibration is None:
+    """The bundle's calibration; what it cannot promise or give is refused before the flight."""
+    calibration = calibration_of(bundle)
+    if calibration is None:
         _log.warning("%s has no calibration: only the audit arm keeps tiles", bundle.id)
         return None
-    calibration = calibrate(bundle.calibration.logits)
     problems = [
-        Problem(
-            f"policy.thresholds.{name} = {quantile}: {calibration.size} calibration tiles "
-            "cannot tell so small a share",
-            f"use at most {1 - 1 / (calibration.size + 1):.4f}, or calibrate with more tiles",
-        )
+        problem
         for name, quantile in policy.thresholds.chosen().items()
-        if calibration.threshold(name, quantile) is None
+        if (problem := _threshold_problem(name, quantile, calibration)) is not None
     ]
     if problems:
         raise SettingsError("the policy asks for more than the calibration can give", problems)
+    for warning in calibration.warnings:
+        _log.warning("calibration of %s: %s", bundle.id, warning)
     return calibration
+
+
+def calibration_of(bundle: Bundle) -> Calibration | None:
+    """What the bundle's calibration.npz holds; None where there is none.
+
+    Raises:
+        BundleError: the arrays do not fit together or not to the bundle.
+    """
+    if bundle.calibration is None:
+        return None
+    try:
+        return read_arrays(bundle.calibration, classes=len(bundle.description.labels))
+    except CalibrationError as error:
+        problems = [Problem(f"calibration.npz: {text}", _AGAIN) for text in error.problems]
+        raise BundleError(f"bundle {bundle.folder} cannot be used", problems) from error
+
+
+def _threshold_problem(name: str, quantile: float, calibration: Calibration) -> Problem | None:
+    asked = f"policy.thresholds.{name} = {quantile}"
+    if name != OOD and name not in calibration.score_names:
+        hint = f"use 1.0 for it; this bundle gives ood, {', '.join(calibration.score_names)}"
+        lacks = calibration.lacking.get(name, "it is not in this calibration")
+        return Problem(f"{asked}: {lacks}", hint)
+    least = calibration.smallest_p(name)
+    if least <= 1.0 - quantile + 1e-12:
+        return None
+    return Problem(
+        f"{asked}: {calibration.size} calibration tiles cannot tell so small a share",
+        f"use at most {int((1.0 - least) * 1e4) / 1e4}, or calibrate with more tiles",
+    )
 
 
 def imagery_at(path: Path) -> Imagery:

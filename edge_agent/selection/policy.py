@@ -41,10 +41,21 @@ class Thresholds(Struct, frozen=True, forbid_unknown_fields=True):
     At 0.98, at most 2 % of familiar tiles are kept for that score; 1.0 leaves the score unused.
     """
 
+    ood: Quantile = 0.98
+    """All that the bundle's scores see, fused into one."""
     msp: Quantile = 1.0
-    max_logit: Quantile = 0.98
-    entropy: Quantile = 0.98
+    max_logit: Quantile = 1.0
+    entropy: Quantile = 1.0
     margin: Quantile = 1.0
+    energy: Quantile = 1.0
+    gen: Quantile = 1.0
+    mahalanobis_pp: Quantile = 1.0
+    rmds_pp: Quantile = 1.0
+    knn: Quantile = 1.0
+    vim: Quantile = 1.0
+    fdbd: Quantile = 1.0
+    ensemble_entropy: Quantile = 1.0
+    ensemble_mutual_information: Quantile = 1.0
 
     def chosen(self) -> dict[str, float]:
         """Score name -> quantile, of the scores in use."""

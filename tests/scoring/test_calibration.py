@@ -110,6 +110,16 @@ def test_a_blind_member_is_left_out_by_stand_ins() -> None:
     assert blind.fusion.members
 
 
+def test_tiles_of_one_class_only_leave_no_stand_in() -> None:
+    """With nothing to compare a class with, members are chosen without stand-ins."""
+    world = World(12)
+    familiar = world.tiles(80)
+    alone = Familiar(familiar.outputs, np.zeros(80, dtype=np.int64))
+    made = fit_calibration(alone, world.head, options=SMALL)
+    assert made.stand_in_auroc == {}
+    assert made.fusion.members == ("energy", "gen", "fdbd", "knn", "rmds_pp", "vim")
+
+
 def test_faulty_tiles_are_named_and_disturb_nobody() -> None:
     """NaN, +inf and features that are not finite give a fault and NaN; other rows stay equal."""
     world = World(5)

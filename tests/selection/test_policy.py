@@ -25,7 +25,7 @@ OK = Finding("quality", "ok", {"nodata_share": 0.0, "contrast": 30.0})
 NODATA = Finding("quality", "flag", {"nodata_share": 1.0, "contrast": 0.0, "fault": "nodata"})
 TWIN = Duplicate("perceptual", "a.jpg@0,0", 3)
 POLICY = PolicySettings(
-    thresholds=Thresholds(msp=0.9, max_logit=1.0, entropy=0.98, margin=1.0), audit_share=0.1
+    thresholds=Thresholds(ood=1.0, msp=0.9, entropy=0.98), audit_share=0.1
 )
 
 
@@ -42,8 +42,8 @@ def prediction(p_entropy: float = 0.5, p_msp: float = 0.5, p_margin: float = 0.5
 TABLE = [
     # findings, prediction, duplicate, draw -> keep, codes, inclusion probability
     ([NODATA], None, None, 0.0, False, ["invalid:nodata"], None),
-    ([OK, Finding("inference", "flag", {"fault": "non-finite"})], None, None, 0.0,
-     False, ["invalid:non-finite"], None),
+    ([OK, Finding("inference", "flag", {"fault": "logits-nan"})], None, None, 0.0,
+     False, ["invalid:logits-nan"], None),
     ([OK], prediction(), None, 0.5, False, ["familiar"], None),
     ([OK], prediction(), TWIN, 0.5, False, ["duplicate:perceptual"], None),
     ([OK], prediction(0.001), TWIN, 0.5, False, ["duplicate:perceptual"], None),
