@@ -65,13 +65,7 @@ def mutual_information(probabilities: Floats) -> Floats:
 
 
 def _bend(excess: Floats) -> Floats:
-    """(1 + x) ln(1 + x) - x for x >= -1, to full precision near 0."""
+    """(1 + x) ln(1 + x) - x for x >= -1, at least 0."""
     x = np.maximum(excess, -1.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        plain = np.where(x > -1.0, (1.0 + x) * np.log1p(x) - x, 1.0)
-    small = np.abs(x) < 0.02
-    # x^2/2 - x^3/6 + x^4/12 - ...: the n-th coefficient is (-1)^n / (n (n - 1)).
-    series = np.zeros_like(x)
-    for n in range(10, 1, -1):
-        series = series * np.where(small, x, 0.0) + (-1.0) ** n / (n * (n - 1.0))
-    return np.where(small, series * x * x, plain)
+    logarithm = np.log1p(x, out=np.zeros_like(x), where=x > -1.0)
+    return np.maximum((1.0 + x) * logarithm - x, 0.0)

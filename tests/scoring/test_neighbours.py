@@ -100,9 +100,10 @@ def test_vectors_without_direction() -> None:
     assert [knn(zero, Bank(features), k)[0] for k in range(1, 6)] == [0.0, 0.0, 1.0, 1.0, 1.0]
     found = [knn(right, Bank(features), k)[0] for k in range(1, 6)]
     assert found == pytest.approx([0.0, 1.0, 1.0, np.sqrt(2.0), 2.0], rel=1e-15)
-    many = np.vstack([np.zeros((100, 2)), np.tile([[0.6, 0.8]], (3000, 1))])
-    assert knn(right, Bank(many), 2999)[0] == pytest.approx(np.sqrt(0.8), rel=1e-12)
-    assert knn(right, Bank(many), 3001)[0] == 1.0
+    many = np.vstack([np.zeros((100, 2)), np.tile([[0.28, 0.96]], (3000, 1))])
+    assert knn(right, Bank(many), 100)[0] == 1.0
+    assert knn(right, Bank(many), 101)[0] == pytest.approx(1.2, rel=1e-12)
+    assert knn(zero, Bank(many), 101)[0] == pytest.approx(1.0, rel=1e-15)
 
 
 @pytest.mark.parametrize("length", [1e-320, 1e-160, 1e30, 1e200, 1e308])

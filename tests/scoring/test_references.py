@@ -239,6 +239,17 @@ def test_a_faulty_row_is_named_and_touches_no_other(fault: str, row: int) -> Non
         np.testing.assert_array_equal(np.delete(values, row), np.delete(expected[name], row))
 
 
+def test_what_the_model_said_stays_as_it_is() -> None:
+    """Scoring rows at fault in float64, the precision of the arithmetic, leaves the outputs be."""
+    kinds = ("logits", "features", "member_logits")
+    said = Outputs(*(getattr(outputs(4), kind).astype(np.float64) for kind in kinds))
+    said.logits[2, 0] = np.nan
+    before = [getattr(said, kind).copy() for kind in kinds]
+    raw_scores(said, fitted(), OPTIONS)
+    for kind, array in zip(kinds, before, strict=True):
+        np.testing.assert_array_equal(getattr(said, kind), array)
+
+
 def test_the_first_fault_is_told() -> None:
     """NaN beside infinity is NaN; faults of logits come before those of members and features."""
     said = outputs(4)

@@ -135,6 +135,13 @@ def test_head_without_a_bias_or_weight_of_its_own() -> None:
     )
 
 
+def test_nearly_repeated_weights_do_not_throw_the_origin_far_off() -> None:
+    """A singular value of W below 1e-5 of the largest counts as none, one above counts."""
+    for small, expected in ((1e-4, [-2.0, -3e4]), (1e-6, [-2.0, 0.0])):
+        null_space = fit_null_space(np.ones((3, 2)), np.diag([1.0, small]), [2.0, 3.0])
+        np.testing.assert_allclose(null_space.origin, expected, rtol=1e-12)
+
+
 def exact_fdbd(features: Array, weight: Array, tile: Array, logits: Array) -> float:
     """fDBD by its definition with 60 digits."""
     with mpmath.workdps(60):
