@@ -26,7 +26,7 @@ from edge_agent.evaluation.calibrating import Calibrated, CalibrationReport, cal
 from edge_agent.evaluation.listing import LabelUse, SetSource, parse_source
 from edge_agent.evaluation.looking import Seen
 from edge_agent.inference.bundle import CALIBRATION_FILE, Bundle, read_bundle
-from edge_agent.inference.calibration_file import write_calibration
+from edge_agent.inference.calibration_file import read_calibration, write_calibration
 from edge_agent.inference.head_file import HEAD_FILE, read_head
 from edge_agent.scoring.calibration import CalibrationError, CalibrationOptions
 from edge_agent.scoring.calibration_arrays import to_arrays
@@ -77,7 +77,7 @@ def calibrate(
     Each image is one tile, averaged to the model's input size. Near-duplicates are never parted
     when the calibration is put on trial. Unlabelled images give the scores that need no labels.
     """
-    model = read_bundle(bundle)
+    model = read_bundle(bundle, calibrated=False)
     target = out or bundle / CALIBRATION_FILE
     if target.exists() and not force:
         hint = "--force replaces it, --out writes another"
@@ -133,8 +133,11 @@ def head_of(bundle: Bundle) -> Head | None:
         raise OperatorError(f"bundle {bundle.folder} cannot be used", problems)
     if head is not None:
         return Head(head.weight.astype(np.float64), head.bias.astype(np.float64))
-    earlier = bundle.calibration or {}
-    if "head_weight" not in earlier or "head_bias" not in earlier:
+    earlier, _ = read_calibration(
+        bundle.folder / CALIBRATION_FILE, model_sha256=bundle.model_sha256.hex()
+    )
+    # One that is damaged or another model's is what is being replaced: it has no say.
+    if earlier is None or "head_weight" not in earlier or "head_bias" not in earlier:
         return None
     return Head(
         np.asarray(earlier["head_weight"], dtype=np.float64),

@@ -9,7 +9,13 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from edge_agent.evaluation.honesty import conflict_notes, shared_content, shown, unreadable_notes
+from edge_agent.evaluation.honesty import (
+    conflict_notes,
+    near_content,
+    shared_content,
+    shown,
+    unreadable_notes,
+)
 from edge_agent.evaluation.intervals import Share, share_of
 from edge_agent.evaluation.looking import Seen
 from edge_agent.evaluation.trial import (
@@ -126,13 +132,18 @@ def without_trained(familiar: Seen, training: Seen) -> tuple[Seen, list[str]]:
         CalibrationError: none is left.
     """
     shared = shared_content(familiar, training)
-    if not shared.any():
-        return familiar, []
     if shared.all():
         raise CalibrationError(["every tile is a training tile: none is held out"])
-    names = [familiar.names[row] for row in np.flatnonzero(shared)]
-    told = f"{len(names)} tiles are training tiles, pixel by pixel, and left out: {shown(names)}"
-    return familiar.take(np.flatnonzero(~shared)), [told]
+    notes = []
+    if shared.any():
+        names = [familiar.names[row] for row in np.flatnonzero(shared)]
+        told = "are training tiles, pixel by pixel, and left out"
+        notes.append(f"{len(names)} tiles {told}: {shown(names)}")
+        familiar = familiar.take(np.flatnonzero(~shared))
+    if (near := near_content(familiar, training)).any():
+        names = [familiar.names[row] for row in np.flatnonzero(near)]
+        notes.append(f"{len(names)} tiles look very much like a training tile: {shown(names)}")
+    return familiar, notes
 
 
 def _report(

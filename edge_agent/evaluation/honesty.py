@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from edge_agent.evaluation.content import content_groups
 from edge_agent.evaluation.looking import Labels, Seen
 
 _SHOWN: Final = 5
@@ -26,6 +27,12 @@ def shared_content(one: Seen, other: Seen) -> npt.NDArray[np.bool_]:
     """(N,) tiles of `one` whose very pixels are in `other` too."""
     present = set(other.digests)
     return np.array([digest in present for digest in one.digests], dtype=bool)
+
+
+def near_content(one: Seen, other: Seen) -> npt.NDArray[np.bool_]:
+    """(N,) tiles of `one` that show the same as a tile of `other`, nearly or exactly."""
+    groups = content_groups((*one.digests, *other.digests), (*one.hashes, *other.hashes))
+    return np.isin(groups[: len(one)], groups[len(one) :])
 
 
 def calibrated_on(seen: Seen, logits: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
