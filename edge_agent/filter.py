@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from edge_agent.domain import Frame, Judged, Outputs
+from edge_agent.foreign import ForeignGround
 from edge_agent.imagery.frames import FrameFile
 from edge_agent.judge import ExaminedTile, Judge
 from edge_agent.novelty.memory import KeptTiles
@@ -30,6 +31,7 @@ from edge_agent.reading import (
 )
 from edge_agent.records.recorder import Recorder
 from edge_agent.records.values import BatchResult, FrameProgress
+from edge_agent.scoring.survey_watch import alarm_in_words
 
 _log = logging.getLogger(__name__)
 
@@ -87,11 +89,19 @@ class Filter:
     """The loop's state: frames under way, tiles that wait, and the batch the model has."""
 
     def __init__(
-        self, judge: Judge, recorder: Recorder, kept: KeptTiles, batch_size: int, model_gsd_m: float
+        self,
+        judge: Judge,
+        recorder: Recorder,
+        kept: KeptTiles,
+        batch_size: int,
+        model_gsd_m: float,
+        foreign: ForeignGround | None = None,
     ) -> None:
+        """`kept` and `foreign` are those of the judge: what is given up is forgotten there."""
         self._judge = judge
         self._recorder = recorder
         self._kept = kept
+        self._foreign = foreign
         self._batch_size = batch_size
         self._model_gsd_m = model_gsd_m
         self._model = ThreadPoolExecutor(1, "model")
@@ -208,11 +218,16 @@ class Filter:
             (self._open[file].frame_id, self._open[file].frame, one)
             for file, one in zip(files, judged, strict=True)
         ]
-        result = self._recorder.commit(rows, self._progress(set(files)), time.time())
+        news = self._foreign.take_news() if self._foreign is not None and judged else None
+        result = self._recorder.commit(rows, self._progress(set(files)), time.time(), news)
+        if news is not None and news.raised is not None:
+            _log.warning("%s", alarm_in_words(news.raised, news.familiar_share))
         if result.evicted and not self.report.evicted:
             _log.warning("no room for all that is worth keeping: the least valuable goes")
         for address in result.evicted_addresses:
             self._kept.forget(address)
+            if self._foreign is not None:
+                self._foreign.forget(address)
         self._count(judged, result)
 
     def _progress(self, touched: set[FrameFile]) -> list[FrameProgress]:

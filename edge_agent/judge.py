@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.domain import Finding, Judged, Outputs, Prediction, Tile
+from edge_agent.foreign import ForeignGround
 from edge_agent.imagery.payload import MEDIA_TYPES, PayloadSettings, encode_payload
 from edge_agent.inference.session import Session
 from edge_agent.novelty.memory import Duplicate, KeptTiles
@@ -19,7 +20,7 @@ from edge_agent.novelty.perceptual_hash import perceptual_hash
 from edge_agent.rules.quality import QualitySettings, assess
 from edge_agent.scoring.calibration import Calibration, Scored, probabilities, uncalibrated
 from edge_agent.selection.audit import audit_draw
-from edge_agent.selection.policy import Candidate, PolicySettings, decide
+from edge_agent.selection.policy import FOREIGN, Candidate, PolicySettings, decide
 
 NOVELTY: Final = "novelty"
 INFERENCE: Final = "inference"
@@ -59,7 +60,8 @@ def examine(frame: str, tile: Tile, settings: QualitySettings) -> ExaminedTile:
 
 
 class Judge:
-    """What turns tiles into verdicts; the kept tiles it remembers are its only state."""
+    """What turns tiles into verdicts; its only state are the kept tiles that it remembers and the
+    watch over whether the survey is foreign."""
 
     def __init__(
         self,
@@ -69,13 +71,16 @@ class Judge:
         payload: PayloadSettings,
         kept: KeptTiles,
         survey: str,
+        foreign: ForeignGround | None = None,
     ) -> None:
+        """`foreign` is None where nobody asks whether the survey is foreign."""
         self._session = session
         self._calibration = calibration
         self._policy = policy
         self._payload = payload
         self._kept = kept
         self._survey = survey
+        self._foreign = foreign
 
     def start(self, batch: Sequence[ExaminedTile], model: Executor) -> Future[Outputs] | None:
         """Have `model` run the bundle on all of the batch that can be seen; None if nothing can.
@@ -91,8 +96,12 @@ class Judge:
 
         `outputs` are those of the visible tiles, None when there are none.
         """
-        said = iter([] if outputs is None else self._predictions(outputs))
-        return [self._decide_one(item, next(said) if item.visible else None) for item in batch]
+        said = iter(enumerate([] if outputs is None else self._predictions(outputs)))
+        if self._foreign is not None:
+            self._foreign.begin(None if outputs is None else outputs.features)
+        return [
+            self._decide_one(item, *(next(said) if item.visible else (-1, None))) for item in batch
+        ]
 
     def _predictions(self, outputs: Outputs) -> list[Prediction | str]:
         """One per row, or what is wrong with the model's numbers."""
@@ -104,20 +113,29 @@ class Judge:
             for row, fault in enumerate(scored.faults)
         ]
 
-    def _decide_one(self, item: ExaminedTile, said: Prediction | str | None) -> Judged:
+    def _decide_one(self, item: ExaminedTile, row: int, said: Prediction | str | None) -> Judged:
+        """`row` is the tile's among the outputs, `said` what the model says of it."""
         findings = [item.quality]
-        duplicate = None
+        duplicate = likeness = None
         prediction = said if isinstance(said, Prediction) else None
         if prediction is not None:
             duplicate = self._kept.find(item.content_sha256, item.perceptual_hash)
             findings.append(_novelty_finding(duplicate))
+            if self._foreign is not None:
+                self._foreign.see(item.frame, item.tile, prediction)
+                likeness = self._foreign.likeness(row)
         elif isinstance(said, str):
             findings.append(Finding(INFERENCE, "flag", {"fault": said}))
         tile = item.tile
-        draw = audit_draw(self._policy.audit_seed, self._survey, item.address, item.content_sha256)
-        verdict = decide(Candidate(findings, prediction, duplicate, draw), self._policy)
+        seed, survey, address = self._policy.audit_seed, self._survey, item.address
+        draw = audit_draw(seed, survey, address, item.content_sha256)
+        again = audit_draw(seed, f"{survey}\0{FOREIGN}", address, item.content_sha256)
+        candidate = Candidate(findings, prediction, duplicate, draw, likeness, again)
+        verdict = decide(candidate, self._policy)
         if verdict.keep:
-            self._kept.add(item.address, item.content_sha256, item.perceptual_hash)
+            self._kept.add(address, item.content_sha256, item.perceptual_hash)
+            if self._foreign is not None and prediction is not None:
+                self._foreign.keep(address, prediction.embedding)
         return Judged(
             tile=tile,
             prediction=prediction,

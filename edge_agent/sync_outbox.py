@@ -15,15 +15,23 @@ from typing import Final
 
 from edge_agent.records import outbox
 from edge_agent.records.database import Database
+from edge_agent.records.drift import DriftRow
 from edge_agent.records.overview import overview, totals
 from edge_agent.uplink.events import Candidate
 from operations.errors import OperatorError, Problem
-from sync_protocol.messages import Chunk, SampleDescription, Settlement, Status
+from sync_protocol.messages import (
+    Chunk,
+    RuleState,
+    SampleDescription,
+    Settlement,
+    Status,
+)
 
 _log = logging.getLogger(__name__)
 
 _CACHE_BYTES: Final = 32 * 1024 * 1024
 _STATUS_COUNTERS: Final = 128
+_FOREIGN: Final = "foreign_survey"
 
 
 @contextmanager
@@ -158,7 +166,8 @@ class Shelf:
     def status(self, agent_version: str) -> Status:
         """How things stand, for base.
 
-        Without `rules`: which rules were at work is the filter's to know, and not in the records.
+        Of the rules only `foreign_survey`, of the latest survey: which others were at work is the
+        filter's to know, and not in the records.
         """
         state = overview(self._database, events=0, failures=0)
         counters = totals(self._database)
@@ -171,6 +180,7 @@ class Shelf:
             bundle=None if latest is None else latest.bundle,
             policy=None if latest is None else latest.policy,
             counters=dict(sorted(counters.items())[:_STATUS_COUNTERS]),
+            rules=() if latest is None or latest.drift is None else (_foreign(latest.drift),),
         )
 
     def _inline(self, description: SampleDescription) -> bytes | None:
@@ -192,6 +202,15 @@ class Shelf:
             self._payloads.clear()
         self._payloads[description.sample_id] = payload
         return payload
+
+
+def _foreign(drift: DriftRow) -> RuleState:
+    """Whether the survey was found to be foreign, or why nobody can tell."""
+    if drift.inactive or drift.alarm is None:
+        return RuleState(rule=_FOREIGN, active=not drift.inactive, reason=drift.inactive)
+    votes, bound = drift.alarm.votes, drift.alarm.at_least
+    found = f"the survey is foreign: {votes} votes, at least {bound:.1%} of the ground strange"
+    return RuleState(rule=_FOREIGN, active=True, reason=found)
 
 
 def _is_intact(payload: bytes, description: SampleDescription) -> bool:

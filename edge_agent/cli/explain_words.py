@@ -7,7 +7,15 @@ from typing import Any, Final
 
 from edge_agent.domain import Finding, Reason
 from edge_agent.records.lookup import TileRecord
-from edge_agent.selection.policy import AUDIT, DUPLICATE, FAMILIAR, INVALID, SCORE, UNJUDGED
+from edge_agent.selection.policy import (
+    AUDIT,
+    DUPLICATE,
+    FAMILIAR,
+    FOREIGN,
+    INVALID,
+    SCORE,
+    UNJUDGED,
+)
 
 _FAULTS: Final = {
     "nodata": "too much of it has no data",
@@ -57,7 +65,9 @@ def _decided(record: TileRecord) -> str:
     first = reasons[0] if reasons else Reason(str(record.columns["decided"]))
     kind, _, what = first.code.partition(":")
     if kind == SCORE:
-        return _beyond(what, first.numbers)
+        return f"{_beyond(what, first.numbers)}{_unlike(first.numbers)}"
+    if kind == FOREIGN:
+        return _in_foreign_survey(what, first.numbers)
     if kind == AUDIT:
         share = first.numbers.get("share")
         drawn = "drawn for the audit, whatever it shows"
@@ -113,6 +123,29 @@ def _beyond(score: str, numbers: Mapping[str, float]) -> str:
     if p_value is None or quantile is None:
         return words
     return f"{words}, p-value {p_value:.3g} where the policy keeps up to {1 - quantile:.3g}"
+
+
+def _unlike(numbers: Mapping[str, float]) -> str:
+    """Of a tile kept in a foreign survey: why this one."""
+    if "distance" in numbers and "epsilon" in numbers:
+        away, epsilon = numbers["distance"], numbers["epsilon"]
+        return f"; of a foreign survey, {away:.3g} from every kept tile (alike up to {epsilon:.3g})"
+    if "draw" in numbers and "share" in numbers:
+        return f"; of the strange tiles of a foreign survey {numbers['share']:.3g} are drawn"
+    return ""
+
+
+def _in_foreign_survey(what: str, numbers: Mapping[str, float]) -> str:
+    words = "the whole survey is foreign to the model, "
+    if what == "alike":
+        away, epsilon = numbers.get("distance"), numbers.get("epsilon")
+        words += "and this tile is like a kept one"
+        if away is None or epsilon is None:
+            return words
+        return f"{words} ({away:.3g} from it, up to {epsilon:.3g} is alike)"
+    share = numbers.get("share")
+    words += "and this tile was not drawn"
+    return words if share is None else f"{words} ({share:.3g} of its strange tiles are)"
 
 
 def _repeats(record: TileRecord, what: str, numbers: Mapping[str, float]) -> str:

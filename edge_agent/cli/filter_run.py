@@ -12,7 +12,9 @@ from pathlib import Path
 
 import msgspec
 
+from edge_agent.cli.foreign_run import foreign_ground
 from edge_agent.filter import Filter, FilterReport
+from edge_agent.foreign import ForeignGround
 from edge_agent.imagery.frames import FrameFile, TilePlan, find_frame_files
 from edge_agent.imagery.watch import watch
 from edge_agent.inference.bundle import Bundle, BundleError, read_bundle
@@ -119,16 +121,22 @@ def opened_filter(settings: EdgeSettings) -> Iterator[tuple[Filter, Bundle, int]
         memory = kept_hashes(database, settings.policy.duplicate_memory, here=name)
         for address, content, likeness in memory:
             kept.add(address, content, likeness)
-        judge = Judge(session, calibration, settings.policy, settings.payload, kept, name)
-        with closing(_loop_of(settings, bundle, judge, recorder, kept)) as loop:
+        foreign = foreign_ground(database, survey.run_id, calibration, settings.policy)
+        judge = Judge(session, calibration, settings.policy, settings.payload, kept, name, foreign)
+        with closing(_loop_of(settings, bundle, judge, recorder, kept, foreign)) as loop:
             yield loop, bundle, survey.survey_id
 
 
 def _loop_of(
-    settings: EdgeSettings, bundle: Bundle, judge: Judge, recorder: Recorder, kept: KeptTiles
+    settings: EdgeSettings,
+    bundle: Bundle,
+    judge: Judge,
+    recorder: Recorder,
+    kept: KeptTiles,
+    foreign: ForeignGround | None,
 ) -> Filter:
     gsd_m = bundle.description.input.gsd_m
-    return Filter(judge, recorder, kept, settings.inference.batch_size, gsd_m)
+    return Filter(judge, recorder, kept, settings.inference.batch_size, gsd_m, foreign)
 
 
 def _survey(database: Database, settings: EdgeSettings, bundle: Bundle) -> Survey:

@@ -11,7 +11,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from edge_agent.filter import FilterReport
-from edge_agent.selection.policy import AUDIT, DUPLICATE, FAMILIAR, INVALID, SCORE, UNJUDGED
+from edge_agent.selection.policy import (
+    AUDIT,
+    DUPLICATE,
+    FAMILIAR,
+    FOREIGN,
+    INVALID,
+    SCORE,
+    UNJUDGED,
+)
 
 
 class ProgressView:
@@ -114,6 +122,9 @@ def print_report(report: FilterReport) -> None:
 def reason_in_words(code: str) -> str:
     """A reason's code as an operator reads it."""
     kind, _, detail = code.partition(":")
+    if kind == FOREIGN:
+        why = "like a kept tile" if detail == "alike" else "not drawn"
+        return f"skipped: strange as all of this survey, and {why}"
     words = {
         SCORE: f"kept: {detail.replace('_', ' ')} unlike familiar tiles",
         AUDIT: "kept: drawn for the audit",

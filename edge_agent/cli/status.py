@@ -9,6 +9,7 @@ from rich.text import Text
 
 from edge_agent.cli.options import ConfigOption, DatabaseOption, JsonOption
 from edge_agent.cli.records_view import database_file, moment, print_json, reading, size
+from edge_agent.records.drift import DriftRow
 from edge_agent.records.overview import Overview, SurveyState, overview
 
 
@@ -52,6 +53,8 @@ def _print_survey(console: Console, survey: SurveyState) -> None:
         f"({size(count('payload_bytes_kept', 0))}), {count('tiles_skipped', 0)} skipped"
     )
     console.print(_reasons(survey))
+    if survey.drift is not None:
+        console.print(Text(f"  ground   {_ground(survey.drift)}"))
     deliveries = ", ".join(f"{n} {state}" for state, n in survey.by_prefix("delivery").items())
     if deliveries:
         console.print(Text(f"  samples  {deliveries}"))
@@ -64,6 +67,22 @@ def _print_survey(console: Console, survey: SurveyState) -> None:
         console.print(Text(f"  refused  by base: {refused}; edge-agent outbox list --quarantined"))
     for failure in survey.failures:
         console.print(Text(f"  failed   {failure.name}: {failure.message} ({failure.reason})"))
+
+
+def _ground(drift: DriftRow) -> str:
+    """Whether the survey is foreign, by how many votes, and how sure that is."""
+    if drift.inactive:
+        return f"not tested for being foreign: {drift.inactive}"
+    if drift.share is None:
+        return "no vote yet on whether it is foreign"
+    seen = f"{drift.share:.0%} of the ground strange by {drift.votes} votes"
+    if drift.at_least > 0.0:
+        seen += f", at least {drift.at_least:.1%}"
+    seen += f"; familiar ground has up to {drift.familiar_share:.1%}"
+    if drift.alarm is None:
+        return f"not known to be foreign: {seen}"
+    since = "" if drift.alarmed_at is None else f" since {moment(drift.alarmed_at)}"
+    return f"foreign to the model{since}: {seen}"
 
 
 def _reasons(survey: SurveyState) -> Table:

@@ -100,7 +100,7 @@ def cosine_distances(embeddings: Vectors, other: Vectors) -> Distances:
     """(N,) cosine distances of (N, D) embeddings to one of (D,); 2 where one has no direction."""
     rows, whole = unit_rows(embeddings)
     target, usable = unit_rows(other[np.newaxis])
-    distances = np.clip(1.0 - rows @ target[0], 0.0, 2.0).astype(np.float32)
+    distances: Distances = np.clip(1.0 - rows @ target[0], 0.0, 2.0)
     distances[~(whole & usable[0])] = 2.0
     return distances
 

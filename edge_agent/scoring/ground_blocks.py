@@ -39,13 +39,14 @@ def ground_block(position: Position, side_m: float, extent_m: float | None) -> t
     if not (math.isfinite(longitude) and -90.0 <= latitude <= 90.0):
         raise ValueError(f"no place on earth: {longitude}, {latitude}")
     doublings = 0
-    known = extent_m is not None and math.isfinite(extent_m) and extent_m > 0.0
-    while known and extent_m > side_m * 2**doublings and doublings < _MOST_DOUBLINGS:  # type: ignore[operator]
+    extent = side_m
+    if extent_m is not None and math.isfinite(extent_m) and extent_m > 0.0:
+        extent = extent_m
+    while extent > side_m * 2**doublings and doublings < _MOST_DOUBLINGS:
         doublings += 1
     side = side_m * 2**doublings
     row = math.floor(latitude * METRES_PER_DEGREE / side)
     middle = math.radians(min(max((row + 0.5) * side / METRES_PER_DEGREE, -90.0), 90.0))
     columns = max(round(360.0 * METRES_PER_DEGREE * math.cos(middle) / side), 1)
     column = math.floor((longitude % 360.0) / 360.0 * columns) % columns
-    across = int(side / extent_m) if known else 1  # type: ignore[operator]
-    return f"{doublings}:{row}:{column}", max(across, 1) ** 2
+    return f"{doublings}:{row}:{column}", max(int(side / extent), 1) ** 2

@@ -6,7 +6,9 @@ add their reasons:
 1. nothing to see (no data, constant, numbers that are not finite): skip;
 2. drawn by the audit arm: keep;
 3. a duplicate of a kept tile: skip;
-4. a score beyond its quantile of familiar tiles: keep, one reason per score;
+4. a score beyond its quantile of familiar tiles: keep, one reason per score; but in a survey
+   that was found to be foreign all ground is strange, so only what is unlike every kept tile is
+   kept, or a seeded share where no embedding tells;
 5. familiar: skip; `unjudged` where no calibration says what familiar is.
 """
 
@@ -21,6 +23,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from edge_agent.domain import Finding, Prediction, Reason, Verdict
+from edge_agent.novelty.leaders import Likeness
 from edge_agent.novelty.memory import Duplicate
 from edge_agent.rules.quality import QualitySettings
 
@@ -33,6 +36,7 @@ UNJUDGED: Final = "unjudged"
 INVALID: Final = "invalid"
 DUPLICATE: Final = "duplicate"
 SCORE: Final = "score"
+FOREIGN: Final = "foreign"
 
 
 class Thresholds(Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,6 +81,15 @@ class PolicySettings(Struct, frozen=True, forbid_unknown_fields=True):
     audit_seed: Annotated[int, Meta(ge=0, le=2**63 - 1)] = 0
     audit_value: Share = 0.5
     """The least value of an audit tile, so that it is not the first to be given up."""
+    foreign_alarm: Annotated[float, Meta(ge=0.0, le=0.1)] = 0.001
+    """At most this share of familiar surveys is ever taken for foreign; 0 never asks."""
+    foreign_block_m: Annotated[float, Meta(ge=1.0, le=100_000.0)] = 50.0
+    """Side of a block of ground, which has one vote, in metres."""
+    foreign_slack: Annotated[float, Meta(ge=1.0, le=15.0)] = 1.5
+    """Familiar ground may have so many times as many strange tiles as the calibration has."""
+    foreign_share: Share = 0.05
+    """Share of the strange tiles of a foreign survey that is kept where no embedding tells which
+    are alike."""
 
 
 def policy_id(settings: PolicySettings) -> str:
@@ -94,6 +107,10 @@ class Candidate:
     duplicate: Duplicate | None
     audit_draw: float
     """Uniform on [0, 1)."""
+    likeness: Likeness | None = None
+    """In a survey that was found to be foreign: how near the tile is to what was kept."""
+    foreign_draw: float = 0.0
+    """Uniform on [0, 1), apart from the audit's."""
 
 
 def decide(candidate: Candidate, settings: PolicySettings) -> Verdict:
@@ -113,7 +130,7 @@ def decide(candidate: Candidate, settings: PolicySettings) -> Verdict:
         code = f"{DUPLICATE}:{twin.kind}"
         return Verdict(False, worth, (Reason(code, {"distance": float(twin.distance)}),))
     if strange:
-        return Verdict(True, worth, strange)
+        return _verdict_on_strange(candidate, worth, strange, settings)
     if chosen and not prediction.p_values:
         return Verdict(False, worth, (Reason(f"{UNJUDGED}:no-calibration"),))
     return Verdict(False, worth, (Reason(FAMILIAR, _least_p(prediction, chosen)),))
@@ -129,6 +146,27 @@ def tile_value(prediction: Prediction, chosen: Mapping[str, float]) -> float:
     p_values = [p for name, p in prediction.p_values.items() if name in chosen]
     strangeness = 1.0 - min(p_values) if p_values else torn
     return min(max(0.6 * strangeness + 0.4 * torn, 0.0), 1.0)
+
+
+def _verdict_on_strange(
+    candidate: Candidate, worth: float, strange: tuple[Reason, ...], settings: PolicySettings
+) -> Verdict:
+    """Keep, unless the survey is foreign and has kept the like before."""
+    likeness = candidate.likeness
+    if likeness is None:
+        return Verdict(True, worth, strange)
+    if likeness.distance is None:
+        code = f"{FOREIGN}:not-drawn"
+        numbers = {"draw": candidate.foreign_draw, "share": settings.foreign_share}
+        keep = candidate.foreign_draw < settings.foreign_share
+    else:
+        code = f"{FOREIGN}:alike"
+        numbers = {"distance": likeness.distance, "epsilon": likeness.epsilon}
+        keep = likeness.distance > likeness.epsilon
+    if not keep:
+        return Verdict(False, worth, (Reason(code, numbers), *strange))
+    first, *others = strange
+    return Verdict(True, worth, (Reason(first.code, {**first.numbers, **numbers}), *others))
 
 
 def _two_highest(prediction: Prediction) -> tuple[float, float]:
