@@ -12,7 +12,9 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 BIN = Path(sys.executable).parent
 OURS = ("edge-agent", "server-sync")
@@ -36,7 +38,18 @@ def place(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
     (folder / "models").symlink_to(repository / "models")
     rehearse = [BIN / "edge-agent", "rehearse", folder / "flight", "--tiles", "250", "--seed", "3"]
     subprocess.run(rehearse, check=True, capture_output=True)
+    for name, kind, level in (("held", "forest", 60), ("held", "beach", 180), ("odd", "x", 240)):
+        paint(folder / name / kind, level)
     return folder
+
+
+def paint(folder: Path, level: int) -> None:
+    """A few images of noise around a grey level."""
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(level)
+    for number in range(6):
+        coarse = np.clip(generator.normal(level, 40, (8, 8, 3)), 0, 255).astype(np.uint8)
+        Image.fromarray(coarse).resize((128, 128)).save(folder / f"{number}.png")
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +71,9 @@ def here(command: str, place: Path, broker: str) -> list[str]:
     words = shlex.split(command)
     names = {
         "/data/flight-12": str(place / "flight"),
+        "/data/held-out": str(place / "held"),
+        "/data/test": str(place / "held"),
+        "/data/strange": str(place / "odd"),
         "/srv/tilesift": str(place / "srv"),
         "base.example.org:1883": broker,
     }
