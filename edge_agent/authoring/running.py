@@ -56,7 +56,7 @@ class Runner:
         """Of the first input, which must have four dimensions."""
         entry = self.inputs[0]
         dimensions = [size if isinstance(size, int) else None for size in entry.shape]
-        last = dimensions[1] not in (None, 3) and dimensions[3] == 3
+        last = dimensions[1] != 3 and dimensions[3] == 3
         height, width = dimensions[1:3] if last else dimensions[2:]
         return InputForm(entry.name, entry.type, dimensions[0], last, (height, width))
 

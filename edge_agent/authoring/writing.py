@@ -61,7 +61,7 @@ def write_bundle(order: BundleOrder, contents: Contents) -> str:
         AuthoringError: it cannot be written.
         BundleError: what was written is not what a device takes.
     """
-    out = order.out
+    out = order.out.absolute()
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         part.mkdir(parents=True)
@@ -101,6 +101,11 @@ def _put(part: Path, out: Path) -> None:
     """Rename `part` to `out`; what stood there goes only when the new one is in its place."""
     if not out.exists():
         part.rename(out)
+        return
+    if not any(out.iterdir()):
+        # Somebody may be standing in it. Without bundle.toml, the last, it is no bundle yet.
+        for file in sorted(part.iterdir(), key=lambda file: file.name == BUNDLE_FILE):
+            file.rename(out / file.name)
         return
     old = part.with_suffix(".old")
     out.rename(old)

@@ -112,6 +112,7 @@ def create(
         raise typer.BadParameter("--normalise and --mean or --scale exclude each other")
     if normalise is not None:
         mean, scale = NORMALISATIONS[normalise]
+    out = out.absolute()
     order = BundleOrder(
         model, labels, out, tile, name, version, mean, scale, colour, gsd, training_data, licence,
         output, images, force,

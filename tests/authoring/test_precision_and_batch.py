@@ -113,7 +113,10 @@ def test_networks_of_torch_in_float16(exported_as: str, exported: Path, make: Ma
     assert (moved > 1e-5) == any("float16 rounds" in note for note in made.created.notes)
 
 
-def test_channels_last_and_whole_numbers(weights: Any, build_classifier: Build, make: Make) -> None:
+@pytest.mark.parametrize("sides", [(32, 32), ("rows", "columns")])
+def test_channels_last_and_whole_numbers(
+    sides: tuple[Any, Any], weights: Any, build_classifier: Build, make: Make
+) -> None:
     """A model that takes (N, H, W, 3) bytes is given float32 NCHW and turns it itself."""
     nodes, constants = gemm_and_softmax(weights)
     model = build_classifier(nodes, constants | {"most": np.float32(255)})
@@ -126,11 +129,24 @@ def test_channels_last_and_whole_numbers(weights: Any, build_classifier: Build, 
     del model.graph.node[:]
     model.graph.node.extend([*front, *rest])
     model.graph.input[0].CopyFrom(
-        helper.make_tensor_value_info("bytes", TensorProto.UINT8, ["n", 32, 32, 3])
+        helper.make_tensor_value_info("bytes", TensorProto.UINT8, ["n", *sides, 3])
     )
     made = make(model, mean=(0.0, 0.0, 0.0), scale=(1.0, 1.0, 1.0))
     found = softmax(logits_of(read_bundle(made.folder)))
     assert np.abs(found - original_of(model, TILES)).max() < 1e-5
+
+
+def test_weights_that_are_inputs_too(weights: Any, build_classifier: Build, make: Make) -> None:
+    """Older exporters list every weight among the inputs: they are no inputs of a bundle."""
+    nodes, constants = gemm_and_softmax(weights)
+    model = build_classifier(nodes, constants)
+    for tensor in model.graph.initializer:
+        kind = helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+        model.graph.input.append(kind)
+    made = make(model)
+    assert made.created.linear is not None
+    found = softmax(logits_of(read_bundle(made.folder)))
+    assert np.abs(found - original_of(model, planes(TILES))).max() < 1e-5
 
 
 def test_bgr_and_mean_are_what_the_model_sees(

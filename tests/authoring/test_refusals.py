@@ -219,3 +219,18 @@ def test_force_and_a_full_disk(
     again = {file.name: file.read_bytes() for file in made.folder.iterdir()}
     make(other, force=True)
     assert {file.name: file.read_bytes() for file in made.folder.iterdir()} == again
+
+
+def test_an_empty_folder_is_filled(
+    weights: Any, build_classifier: Build, make: Make, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Also the one that the command is started in."""
+    place = tmp_path / "here"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    make(build_classifier(*gemm(weights)), out=Path())
+    assert {file.name for file in Path().iterdir()} == {
+        "bundle.toml", "model.onnx", "head.npz", "MODEL_CARD.md",
+    }  # fmt: skip
+    assert read_bundle(place).description.labels[0] == "grass"
