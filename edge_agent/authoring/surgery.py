@@ -99,10 +99,6 @@ class _Names:
         self._taken.add(name)
         return name
 
-    def has(self, name: str) -> bool:
-        """Whether some tensor is called so."""
-        return name in self._taken
-
 
 def _steps_to_logits(plan: Plan) -> list[onnx.NodeProto]:
     """Operators still without tensor names, each reading the one before."""

@@ -280,3 +280,71 @@ def test_an_embedding_that_the_layer_does_not_read_is_no_head(
     assert find_head(tmp_path / "m.onnx") is None
     assert find_head(tmp_path / "m.onnx", embedding="absent") is None
     assert find_head(tmp_path / "no.onnx") is None
+
+
+def test_a_layer_inside_a_function_of_the_model(
+    weights: Any, build_classifier: Build, make: Make
+) -> None:
+    """Exporters that keep modules as functions: the layer is found inside."""
+    opsets = [helper.make_opsetid("", 17)]
+    layer = helper.make_function(
+        "mine", "Linear", ["x", "w", "b"], ["y"],
+        [node("MatMul", ["x", "w"], ["m"]), node("Add", ["m", "b"], ["y"])], opsets,
+    )  # fmt: skip
+    constants = {"w": weights.weight.T.copy(), "b": weights.bias}
+    plain = build_classifier([node("Gemm", ["features", "w", "b"], ["out"])], constants)
+    model = onnx.ModelProto()
+    model.CopyFrom(plain)
+    model.functions.append(layer)
+    model.opset_import.append(helper.make_opsetid("mine", 1))
+    model.graph.node[-1].CopyFrom(node("Linear", ["features", "w", "b"], ["out"], domain="mine"))
+    made = make(model)
+    np.testing.assert_array_equal(head_of(made.folder)[0], weights.weight)
+    assert not onnx.load(made.folder / "model.onnx").functions
+
+
+def test_branches_keep_what_they_read_from_outside(
+    weights: Any, build_classifier: Build, make: Make
+) -> None:
+    """An If in the body reads weights of the main graph: they stay when dead parts are dropped."""
+    result = helper.make_tensor_value_info("r", TensorProto.FLOAT, None)
+    twice = helper.make_graph([node("Mul", ["early", "two"], ["r"])], "twice", [], [result])
+    once = helper.make_graph([node("Identity", ["early"], ["r"])], "once", [], [result])
+    body = [
+        node("Conv", ["image", "kernel"], ["conv"], strides=[4, 4], pads=[1, 1, 1, 1]),
+        node("Relu", ["conv"], ["early"]),
+        node("If", ["yes"], ["relu"], then_branch=twice, else_branch=once),
+        node("AveragePool", ["relu"], ["pool"], kernel_shape=[4, 4], strides=[4, 4]),
+        node("Flatten", ["pool"], ["features"]),
+    ]
+    nodes = [
+        node("Gemm", ["features", "w", "b"], ["logit"], transB=1),
+        node("Softmax", ["logit"], ["out"], axis=1),
+    ]
+    constants = {
+        "w": weights.weight, "b": weights.bias, "yes": np.array([True]), "two": np.float32(2),
+    }  # fmt: skip
+    made = make(build_classifier(nodes, constants, body=body))
+    np.testing.assert_array_equal(head_of(made.folder)[0], weights.weight)
+    kinds = [each.op_type for each in onnx.load(made.folder / "model.onnx").graph.node]
+    assert "If" in kinds
+    assert "Softmax" not in kinds
+
+
+def test_a_tensor_of_the_model_that_is_called_logits_already(
+    weights: Any, build_classifier: Build, make: Make
+) -> None:
+    """Names that are taken by something else are left alone."""
+    nodes = [
+        node("Relu", ["features"], ["logits"]),
+        node("Neg", ["logits"], ["embedding"]),
+        node("Gemm", ["embedding", "w", "b"], ["out"], transB=1),
+    ]
+    constants = {"w": weights.weight, "b": weights.bias}
+    made = make(build_classifier(nodes, constants))
+    output = read_bundle(made.folder).description.output
+    assert output.embedding == "embedding"
+    assert output.logits == "logits_2"
+    found = find_head(made.folder / "model.onnx", output.logits, output.embedding)
+    assert found is not None
+    np.testing.assert_array_equal(found[0], weights.weight)
