@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -23,7 +24,7 @@ from edge_agent.cli.image_sets import (
 )
 from edge_agent.cli.options import ConfigOption, JsonOption
 from edge_agent.evaluation.calibrating import Calibrated, CalibrationReport, calibrate_bundle
-from edge_agent.evaluation.listing import LabelUse, SetSource, parse_source
+from edge_agent.evaluation.listing import LabelUse, parse_source
 from edge_agent.evaluation.looking import Seen
 from edge_agent.inference.bundle import CALIBRATION_FILE, Bundle, read_bundle
 from edge_agent.inference.calibration_file import read_calibration, write_calibration
@@ -84,7 +85,7 @@ def calibrate(
         raise OperatorError("nothing was done", [Problem(f"{target} exists", hint)])
     source = parse_source(images, root)
     if labels is not None:
-        source = SetSource(source.place, source.where, source.root, labels)
+        source = replace(source, labels=labels)
     viewer = Viewer(model, load_settings(config), frames=frames)
     use: LabelUse = "ignore" if unlabelled else "match"
     familiar = viewer.see("images", source, use)

@@ -33,7 +33,9 @@ RootOption = Annotated[
 FramesOption = Annotated[
     bool,
     typer.Option(
-        "--frames", help="Cut each image into tiles as the filter does; else it is one tile."
+        "--frames",
+        help="Cut all images into tiles as the filter does, else each is one tile; DIR:frames "
+        "does so for one set.",
     ),
 ]
 UnlabelledOption = Annotated[
@@ -52,7 +54,8 @@ class Viewer:
         self._labels = bundle.description.labels
         self._session = Session(bundle, settings.inference)
         self._plan = TilePlan((spec.size[0], spec.size[1]), spec.gsd_m, settings.imagery)
-        self._frames = settings.policy.quality if frames else None
+        self._frames = frames
+        self._quality = settings.policy.quality
         self._batch_size = settings.inference.batch_size
 
     def see(self, name: str, source: SetSource, use: LabelUse) -> Seen:
@@ -61,9 +64,10 @@ class Viewer:
         Raises:
             ImageSetError: the set cannot be used, or not one of its images can be read.
         """
-        listing = list_set(source, self._labels, use if self._frames is None else "ignore")
-        with _bar(name, listing, counted=self._frames is None) as seen:
-            look = Look(self._session, self._plan, self._frames, self._batch_size, seen)
+        frames = self._quality if self._frames or source.frames else None
+        listing = list_set(source, self._labels, use if frames is None else "ignore")
+        with _bar(name, listing, counted=frames is None) as seen:
+            look = Look(self._session, self._plan, frames, self._batch_size, seen)
             return look_at(name, listing, look)
 
 

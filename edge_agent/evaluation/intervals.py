@@ -21,6 +21,9 @@ LEVEL: Final = 0.95
 _Z: Final = 1.959963984540054
 """97.5 % quantile of the normal distribution."""
 _COUNTS_AT_ONCE: Final = 1 << 21
+_MOST_LEVELS: Final = 2048
+"""Longer rankings are resampled with neighbouring scores counted as ties: an interval does not
+notice, and a hundred thousand tiles take seconds."""
 
 
 class Estimate(msgspec.Struct, frozen=True):
@@ -92,7 +95,7 @@ def estimates(
         return {name: Estimate(_known(value)) for name, value in values.items()}
     drawn: dict[str, list[Floats]] = {name: [] for name in figures}
     generator = np.random.default_rng(seed)
-    for counts in _resampled(ranking, sides, draws, generator):
+    for counts in _resampled(_coarse(ranking), sides, draws, generator):
         for name, figure in figures.items():
             drawn[name].append(figure(counts))
     tails = [50 * (1 - LEVEL), 50 * (1 + LEVEL)]
@@ -118,6 +121,16 @@ def _clusters_of(
     if clusters is not None:
         return clusters
     return np.arange(len(ranking.negatives)), np.arange(len(ranking.positives))
+
+
+def _coarse(ranking: Ranking) -> Ranking:
+    """The ranking with at most so many distinct scores, about equally many tiles on each."""
+    if ranking.levels <= _MOST_LEVELS:
+        return ranking
+    counts = ranking.counts()
+    above = (counts.passed + counts.found)[0]
+    level = np.minimum((above * (_MOST_LEVELS / above[-1])).astype(np.intp), _MOST_LEVELS - 1)
+    return Ranking(level[ranking.negatives], level[ranking.positives], _MOST_LEVELS)
 
 
 def _resampled(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -41,6 +41,8 @@ class SetSource:
     """Of a CSV: what its paths are relative to; None is its own folder."""
     labels: Path | None = None
     """Of a folder: a CSV that says what its images show."""
+    frames: bool = False
+    """Whether its images are to be cut into tiles as the filter does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +71,18 @@ class Listing:
 
 
 def parse_source(text: str, root: Path | None = None) -> SetSource:
-    """`FOLDER`, `FILE.csv`, or `FILE.csv:part=test`; several conditions are joined by commas."""
-    place, colon, conditions = text.rpartition(":")
-    if not colon or Path(text).exists() or "=" not in conditions:
+    """`FOLDER`, `FILE.csv`, or `FILE.csv:part=test`; several conditions are joined by commas.
+
+    `:frames` behind any of them has its images cut into tiles.
+    """
+    place, colon, last = text.rpartition(":")
+    if not colon or Path(text).exists():
         return SetSource(Path(text), {}, root)
-    pairs = (condition.partition("=") for condition in conditions.split(","))
+    if last == "frames":
+        return replace(parse_source(place, root), frames=True)
+    if "=" not in last:
+        return SetSource(Path(text), {}, root)
+    pairs = (condition.partition("=") for condition in last.split(","))
     return SetSource(Path(place), {key.strip(): value.strip() for key, _, value in pairs}, root)
 
 

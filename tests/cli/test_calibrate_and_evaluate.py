@@ -330,3 +330,9 @@ def test_frames_are_cut_into_tiles(bundle: Path, tmp_path: Path, data: Path) -> 
             "--frames", "--json")
     )  # fmt: skip
     assert (told["familiar"]["tiles"], told["groups"][0]["tiles"]) == (72, 72)
+    mixed = document(
+        run("evaluate", bundle, "--id", data / "test", "--ood", f"{tmp_path / 'foreign'}:frames",
+            "--json")
+    )  # fmt: skip
+    assert (mixed["familiar"]["tiles"], mixed["groups"][0]["tiles"]) == (60, 72)
+    assert mixed["familiar"]["accuracy"] is not None

@@ -98,6 +98,14 @@ def test_rows_by_condition_and_another_root(tmp_path: Path, paint: Paint) -> Non
     assert labels_of(parse_source(f"{table}:part=test, fold=2", root)) == {"c.png": 1}
 
 
+def test_a_set_may_be_of_frames() -> None:
+    """`:frames` stands behind a folder, a CSV, and a CSV with conditions."""
+    assert parse_source("/x/flight:frames") == SetSource(Path("/x/flight"), {}, frames=True)
+    found = parse_source("/x/s.csv:part=test:frames")
+    assert found == SetSource(Path("/x/s.csv"), {"part": "test"}, frames=True)
+    assert parse_source("/x/flight") == SetSource(Path("/x/flight"), {})
+
+
 def test_a_file_with_a_colon_in_its_name_is_that_file(tmp_path: Path, paint: Paint) -> None:
     """What exists as it stands is taken as it stands."""
     folder = tmp_path / "odd:x=1"
