@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from training import bundle_writer as writer
-from training.bundle_writer import Head, Trained
 from training.dataset import Pixels
 from training.evaluation import InputSpec, predict, read_calibration
 from training.figures import auroc
@@ -21,6 +20,8 @@ from edge_agent.domain import Outputs
 from edge_agent.rehearsal.covers import LABELS, TILE_PX
 from edge_agent.rehearsal.survey import SEEDS, TRUTH, SurveyOrder, render_survey
 from edge_agent.rehearsal.truth_file import read_truth
+from edge_agent.scoring.calibration import Familiar
+from edge_agent.scoring.fitting import recalibrate
 
 # `edge-agent rehearse` takes no seed from SEEDS up: what is shown there was never trained on.
 CALIBRATION_SEED = SEEDS + 900_000
@@ -80,12 +81,10 @@ def calibrate_on_surveys(out: Path, given: InputSpec) -> dict[str, Any]:
         if not tile.repeated
     ]
     logits, features = predict(out / "model.onnx", np.stack([t.pixels for t in tiles]), given)
-    with np.load(out / "calibration.npz") as made:
-        head = Head(made["head_weight"], made["head_bias"])
-        trained = Trained(made["reference_features"], made["reference_labels"])
     labels = np.array([tile.label for tile in tiles], dtype=np.int64)
     groups = np.array([int(tile.name.split("/")[0]) for tile in tiles], dtype=np.int64)
-    writer.write_calibration(out, logits, features, labels, groups, head, trained)
+    familiar = Familiar(Outputs(logits, features), labels, groups)
+    writer.store_calibration(out, recalibrate(read_calibration(out), familiar))
     return {"surveys": CALIBRATION_SURVEYS, "tiles": len(tiles)}
 
 

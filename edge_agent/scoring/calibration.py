@@ -13,7 +13,7 @@ from edge_agent.domain import Outputs
 from edge_agent.scoring.conformal import Classes, Floats, Ranks, rank
 from edge_agent.scoring.ensembles import member_probabilities
 from edge_agent.scoring.fusion import Fusion, choose_members, fuse
-from edge_agent.scoring.logits import softmax
+from edge_agent.scoring.logits import LOGIT_SCORES, softmax
 from edge_agent.scoring.references import (
     Head,
     References,
@@ -27,6 +27,7 @@ from edge_agent.scoring.temperature import fit_temperature
 
 OOD: Final = "ood"
 """Name of the fused score and of its p-value."""
+_ROUNDING: Final = 1e-9
 
 
 class CalibrationError(ValueError):
@@ -150,7 +151,7 @@ class Calibration:
         classes = predicted(outputs)
         # A tile without a score is ranked as the most familiar, and then blotted out.
         p_values = {
-            name: ranks.p_values(np.where(faulty, -np.inf, found[name]), classes)
+            name: ranks.p_values(np.where(faulty, -np.inf, lowered(name, found[name])), classes)
             for name, ranks in self.ranks.items()
         }
         scores = {**found, OOD: self.fusion.statistic(p_values)}
@@ -160,6 +161,14 @@ class Calibration:
             {name: np.where(faulty, np.nan, values) for name, values in p_values.items()},
             tuple(reasons),
         )
+
+
+def lowered(name: str, scores: Floats) -> Floats:
+    """Scores of features less what their rounding may differ by between batches of two sizes.
+
+    So that a tile that looks like a calibration tile ties with it, and is not called stranger.
+    """
+    return scores if name in LOGIT_SCORES else scores - _ROUNDING * np.abs(scores)
 
 
 def uncalibrated(outputs: Outputs) -> Scored:
@@ -199,7 +208,8 @@ def assemble(
         name: rank(values, classes, options.class_minimum) for name, values in own_scores.items()
     }
     own = {name: ranks[name].own_p_values(own_scores[name], classes) for name in ranks}
-    members = options.fuse or choose_members(tuple(ranks), stand_in_auroc)
+    width = familiar.outputs.logits.shape[1]
+    members = options.fuse or choose_members(tuple(ranks), stand_in_auroc, width)
     if absent := [name for name in members if name not in ranks]:
         raise CalibrationError([f"{name} cannot be fused: it is not there" for name in absent])
     labels = familiar.labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -65,6 +66,29 @@ def fit_calibration(
         own_scores=own_scores,
         stand_in_auroc=stand_ins,
         warnings=(*warnings, *_size_warnings(usable, fitting, references, chosen)),
+    )
+
+
+def recalibrate(calibration: Calibration, familiar: Familiar) -> Calibration:
+    """The same references and fused scores, ranked among other familiar tiles.
+
+    Raises:
+        CalibrationError: the references were fitted on the tiles that they were ranked among, or
+            there is no usable tile.
+    """
+    if not calibration.trained:
+        raise CalibrationError(["no training tiles: fit the calibration anew"])
+    usable, warnings = _usable(familiar)
+    options = replace(calibration.options, fuse=calibration.fusion.members)
+    return assemble(
+        familiar=usable,
+        head=calibration.head,
+        references=calibration.references,
+        trained=True,
+        options=options,
+        own_scores=raw_scores(usable.outputs, calibration.references, options.scores),
+        stand_in_auroc=calibration.stand_in_auroc,
+        warnings=tuple(warnings),
     )
 
 

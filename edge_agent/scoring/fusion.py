@@ -80,12 +80,22 @@ def statistic(p_values: Mapping[str, Floats], members: Sequence[str]) -> Floats:
     return np.asarray(surprises[len(members) // 2 :].sum(axis=0))
 
 
-def choose_members(present: Sequence[str], stand_in_auroc: Mapping[str, float]) -> tuple[str, ...]:
+FEW_CLASSES: Final = 3
+"""With fewer, class and global covariance differ in one direction at most, and rmds_pp, their
+difference, sees nothing else: mahalanobis_pp takes its place."""
+
+
+def choose_members(
+    present: Sequence[str], stand_in_auroc: Mapping[str, float], classes: int
+) -> tuple[str, ...]:
     """The scores to fuse, chosen without any out-of-distribution tile.
 
     One score per kind of evidence, less those that find stand-ins much worse than the best does.
     Where no score of a kind is present, all that are present are candidates.
     """
-    candidates = [name for name in KINDS if name in present] or list(present)
+    kinds = [
+        "mahalanobis_pp" if kind == "rmds_pp" and classes < FEW_CLASSES else kind for kind in KINDS
+    ]
+    candidates = [name for name in kinds if name in present] or list(present)
     best = max((stand_in_auroc.get(name, 0.0) for name in candidates), default=0.0)
     return tuple(name for name in candidates if stand_in_auroc.get(name, best) >= best - WEAK_BY)

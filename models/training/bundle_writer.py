@@ -13,11 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.domain import Outputs
+from edge_agent.inference.calibration_file import write_calibration as write_arrays
+from edge_agent.scoring import references as scoring
+from edge_agent.scoring.calibration import Calibration, CalibrationOptions, Familiar
+from edge_agent.scoring.calibration_arrays import to_arrays
+from edge_agent.scoring.fitting import fit_calibration, suggested_neighbours
 from training.dataset import Labels, Tiles
 from training.evaluation import Floats, InputSpec
 from training.splitting import Split
-
-CALIBRATION_FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,22 +118,26 @@ def write_calibration(
     head: Head,
     trained: Trained,
 ) -> None:
-    """calibration.npz: what the model says of familiar tiles that it never trained on.
+    """calibration.npz, fitted on the training tiles and ranked on tiles never trained on."""
+    layer = scoring.Head(head.weight.astype(np.float64), head.bias.astype(np.float64))
+    known = trained.features @ head.weight.T + head.bias
+    calibration = fit_calibration(
+        Familiar(Outputs(logits, features), labels, groups),
+        layer,
+        training=Familiar(Outputs(known, trained.features), trained.labels),
+        options=CalibrationOptions(
+            scoring.ScoreOptions(suggested_neighbours(trained.labels, len(trained.labels)))
+        ),
+    )
+    store_calibration(folder, calibration)
 
-    reference_features and reference_labels are those of the training tiles.
-    """
-    np.savez_compressed(
+
+def store_calibration(folder: Path, calibration: Calibration) -> None:
+    """calibration.npz beside the model that it belongs to."""
+    write_arrays(
         folder / "calibration.npz",
-        logits=logits.astype(np.float32),
-        features=features.astype(np.float32),
-        labels=labels.astype(np.int64),
-        groups=groups.astype(np.int64),
-        head_weight=head.weight.astype(np.float32),
-        head_bias=head.bias.astype(np.float32),
-        reference_features=trained.features.astype(np.float32),
-        reference_labels=trained.labels.astype(np.int64),
-        model_sha256=np.array(file_sha256(folder / "model.onnx")),
-        format=np.array(CALIBRATION_FORMAT),
+        to_arrays(calibration),
+        model_sha256=file_sha256(folder / "model.onnx"),
     )
 
 

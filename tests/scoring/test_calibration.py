@@ -16,7 +16,7 @@ from edge_agent.scoring.calibration import (
     uncalibrated,
 )
 from edge_agent.scoring.calibration_arrays import read_arrays, to_arrays
-from edge_agent.scoring.fitting import fit_calibration, suggested_neighbours
+from edge_agent.scoring.fitting import fit_calibration, recalibrate, suggested_neighbours
 from edge_agent.scoring.references import SCORE_NAMES, Head, ScoreOptions
 from edge_agent.scoring.stand_ins import auroc
 
@@ -108,6 +108,33 @@ def test_a_blind_member_is_left_out_by_stand_ins() -> None:
     assert "knn" not in blind.fusion.members
     assert blind.stand_in_auroc["knn"] == pytest.approx(0.5, abs=0.1)
     assert blind.fusion.members
+
+
+def test_a_calibration_tile_met_again_ties_with_itself() -> None:
+    """Alone or in a batch, a calibration tile's p-values count it, whatever a sum's last bits."""
+    world = World(13)
+    familiar = world.tiles(150)
+    made = fit_calibration(familiar, world.head, training=world.tiles(100), options=SMALL)
+    for row in range(0, 150, 7):
+        p = made.judge(familiar.take(np.array([row])).outputs).p_values
+        for name in SCORE_NAMES[:11]:
+            above = (made.own_scores[name] >= made.own_scores[name][row]).sum()
+            assert p[name][0] >= (1 + above) / 151 - 1e-12, name
+
+
+def test_other_familiar_tiles_can_be_ranked_among() -> None:
+    """Ranked anew among other tiles, references stay and p-values are those of the new tiles."""
+    world = World(14)
+    training, other, fresh = world.tiles(200), world.tiles(160), world.tiles(9).outputs
+    made = fit_calibration(world.tiles(120), world.head, training=training, options=SMALL)
+    again = recalibrate(made, other)
+    direct = fit_calibration(other, world.head, training=training, options=SMALL)
+    for name in SCORE_NAMES[:11]:
+        np.testing.assert_array_equal(
+            again.judge(fresh).p_values[name], direct.judge(fresh).p_values[name]
+        )
+    with pytest.raises(CalibrationError, match="no training tiles"):
+        recalibrate(fit_calibration(other, world.head, options=SMALL), other)
 
 
 def test_tiles_of_one_class_only_leave_no_stand_in() -> None:

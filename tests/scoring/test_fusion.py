@@ -23,9 +23,12 @@ def test_members_are_one_per_kind_without_the_weak() -> None:
     """Relatives of a member are not fused, and a member blind to the stand-ins is left out."""
     present = ("msp", "entropy", "energy", "gen", "knn", "vim")
     aurocs = {"msp": 0.99, "entropy": 0.99, "energy": 0.95, "gen": 0.96, "knn": 0.90, "vim": 0.92}
-    assert choose_members(present, aurocs) == ("energy", "gen", "vim")
-    assert choose_members(present, {}) == ("energy", "gen", "knn", "vim")
-    assert choose_members(("msp", "margin"), {}) == ("msp", "margin")
+    assert choose_members(present, aurocs, 5) == ("energy", "gen", "vim")
+    assert choose_members(present, {}, 5) == ("energy", "gen", "knn", "vim")
+    assert choose_members(("msp", "margin"), {}, 5) == ("msp", "margin")
+    both = ("gen", "mahalanobis_pp", "rmds_pp")
+    assert choose_members(both, {}, 5) == ("gen", "rmds_pp")
+    assert choose_members(both, {}, 2) == ("gen", "mahalanobis_pp")
 
 
 def literal_full_conformal(scores: np.ndarray, new: np.ndarray) -> float:
