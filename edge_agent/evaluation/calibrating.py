@@ -98,15 +98,12 @@ def calibrate_bundle(
     if training is not None:
         familiar, more = without_trained(familiar, training)
         notes += [*more, *unreadable_notes(training)]
-    ours = Familiar(familiar.outputs, familiar.labels, familiar.groups)
-    trained = None
-    if training is not None:
-        trained = Familiar(training.outputs, training.labels, training.groups)
+    trained = None if training is None else _familiar(training)
 
     def fit(part: Familiar, chosen: CalibrationOptions = options) -> Calibration:
         return fit_calibration(part, head, training=trained, options=chosen)
 
-    calibration = fit(ours)
+    calibration = fit(_familiar(familiar))
     # On trial is the way of scoring that was chosen; each fold by itself might choose another.
     settled = replace(options, fuse=calibration.fusion.members)
     usable = calibration.familiar
@@ -123,6 +120,10 @@ def calibrate_bundle(
         warnings=(*notes, *calibration.warnings),
     )
     return Calibrated(calibration, report, held, tempered)
+
+
+def _familiar(seen: Seen) -> Familiar:
+    return Familiar(seen.outputs, seen.labels, seen.groups)
 
 
 def without_trained(familiar: Seen, training: Seen) -> tuple[Seen, list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import logging
@@ -178,6 +179,29 @@ def test_training_tiles_are_no_calibration_tiles(bundle: Path, data: Path) -> No
     )  # fmt: skip
     assert nothing.code == 3
     assert "none is held out" in nothing.err
+
+
+def test_an_ensemble_disagrees_in_the_open(
+    tiny_bundle: Callable[..., Path], make_model: Callable[..., Any], data: Path
+) -> None:
+    """Two members: their scores are calibrated and evaluated beside the others."""
+    members = [make_model(opset=opset).SerializeToString() for opset in (17, 18)]
+    lines = [f'sha256 = "{hashlib.sha256(member).hexdigest()}"' for member in members]
+    folder = tiny_bundle(
+        members[0],
+        model='[[members]]\nfile = "model.onnx"',
+        sha256=f'{lines[0]}\n[[members]]\nfile = "second.onnx"\n{lines[1]}',
+        mean="mean = [128.0, 128.0, 128.0]",
+        scale="scale = [30.0, 30.0, 30.0]",
+    )
+    (folder / "second.onnx").write_bytes(members[1])
+    told = document(run("calibrate", folder, data / "held", "--json"))
+    assert {"ensemble_entropy", "ensemble_mutual_information"} <= told["false_alarms"].keys()
+    told = document(
+        run("evaluate", folder, "--id", data / "test", "--ood", data / "near", "--json")
+    )
+    assert "ensemble_entropy" in told["groups"][0]["scores"]
+    assert told["familiar"]["accuracy"]["value"] > 0.95
 
 
 def test_few_tiles_warn(bundle: Path, tmp_path: Path) -> None:
