@@ -69,26 +69,21 @@ def find_model(
         AuthoringError: none does.
     """
     view = GraphView(original.model)
-    trial = _Trial(original, prepared, as_probabilities(answer, kind), kind,
-                   _is_half(original.model))  # fmt: skip
+    trial = _Trial(
+        original, (size[0], size[1]), prepared, as_probabilities(answer, kind), kind,
+        _is_half(original.model),
+    )  # fmt: skip
     reasons: list[str] = []
     why = ""
     for guess in _guesses(view, original.output, kind, trial.half):
-        linear = guess.linear
-        plan = Plan(
-            guess.tensor, answer.shape[1], guess.logarithm, linear, (size[0], size[1]),
-            guess.rounded,
-        )  # fmt: skip
-        rebuilt = rebuild(original.model, original.form, plan)
         try:
-            proof = trial.prove_coarsely(rebuilt, linear) if guess.coarse else (
-                trial.prove(rebuilt, linear))  # fmt: skip
+            rebuilt, proof = trial.of(guess)
         except Disproved as disproof:
             why = str(disproof)
-            if linear is not None:
-                reasons.append(f"{linear.operator} looks like the last layer, but {why}")
+            if guess.linear is not None:
+                reasons = [f"{guess.linear.operator} looks like the last layer, but {why}"]
             continue
-        if linear is not None:
+        if guess.linear is not None:
             reasons = []
         elif not reasons:
             reasons = ["no linear layer stands before the logits"]
@@ -97,16 +92,19 @@ def find_model(
                 f"float16 rounds differently with its embedding exposed: probabilities move by "
                 f"{proof.difference:.1e}, in float32 by less than {TOLERANCE:.0e}"
             )
-        return Found(rebuilt, linear, guess.logarithm, proof, tuple(reasons[-3:]))
-    if original.form.batch is not None:
-        raise refused(
-            f"it was exported for batches of exactly {original.form.batch}; with another length "
-            f"{why}",
+        return Found(rebuilt, guess.linear, guess.logarithm, proof, tuple(reasons))
+    raise _nothing_held(original.form.batch, why)
+
+
+def _nothing_held(batch: int | None, why: str) -> AuthoringError:
+    if batch is not None:
+        return refused(
+            f"it was exported for batches of exactly {batch}; with another length {why}",
             "export with a dynamic batch: torch.onnx.export(..., dynamic_axes={'input': {0: 'n'}}),"
             " or dynamic_shapes with dynamo=True",
         )
     hint = "export it in evaluation mode: torch: model.eval()" if "batch" in why else ""
-    raise refused(f"with logits as output, {why}", hint)
+    return refused(f"with logits as output, {why}", hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +143,19 @@ class _Trial:
     """What rebuilt models are held against."""
 
     original: Original
+    size: tuple[int, int]
     prepared: npt.NDArray[np.float32]
     expected: Floats
     kind: Answer
     half: bool
+
+    def of(self, guess: _Guess) -> tuple[Rebuilt, Proof]:
+        """The model that a guess leads to, proved, or raise Disproved."""
+        classes = self.expected.shape[1]
+        plan = Plan(guess.tensor, classes, guess.logarithm, guess.linear, self.size, guess.rounded)
+        rebuilt = rebuild(self.original.model, self.original.form, plan)
+        prove_it = self.prove_coarsely if guess.coarse else self.prove
+        return rebuilt, prove_it(rebuilt, guess.linear)
 
     def prove(self, rebuilt: Rebuilt, linear: Linear | None) -> Proof:
         """To 1e-5, or raise Disproved."""
