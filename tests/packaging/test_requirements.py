@@ -13,7 +13,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 SHIPPED = {"edge_agent", "server_sync", "sync_protocol", "operations"}
-OURS = SHIPPED | {"benchmarks", "demo", "tests", "training"}
+OURS = SHIPPED | {"benchmarks", "demo", "tests", "training", "crown_images"}
 EXTRAS = {
     "edge_agent": "edge", "server_sync": "server",
     "demo": "demo", "tests": "dev", "benchmarks": "dev", "models": "train",
