@@ -44,6 +44,9 @@ def foreign_ground(
 def drift_test(calibration: Calibration, policy: PolicySettings) -> DriftTest:
     """What the calibration lets us test.
 
+    A false alarm comes of an unlucky survey or of an unlucky calibration: each gets half of what
+    the policy allows.
+
     Raises:
         ValueError: it has too few tiles for any tile to be strange.
     """
@@ -52,10 +55,10 @@ def drift_test(calibration: Calibration, policy: PolicySettings) -> DriftTest:
         len(table) - 1,
         int(np.count_nonzero(table <= LEVEL + 1e-12)),
         slack=policy.foreign_slack,
-        risk=policy.foreign_alarm,
+        risk=policy.foreign_alarm / 2,
         level=LEVEL,
     )
-    return DriftTest(share, policy.foreign_alarm, policy.foreign_block_m)
+    return DriftTest(share, policy.foreign_alarm / 2, policy.foreign_block_m)
 
 
 def _leaders(memory: DriftMemory, dimension: int, capacity: int) -> Leaders:
