@@ -24,9 +24,7 @@ from edge_agent.selection.policy import (
 OK = Finding("quality", "ok", {"nodata_share": 0.0, "contrast": 30.0})
 NODATA = Finding("quality", "flag", {"nodata_share": 1.0, "contrast": 0.0, "fault": "nodata"})
 TWIN = Duplicate("perceptual", "a.jpg@0,0", 3)
-POLICY = PolicySettings(
-    thresholds=Thresholds(ood=1.0, msp=0.9, entropy=0.98), audit_share=0.1
-)
+POLICY = PolicySettings(thresholds=Thresholds(ood=1.0, msp=0.9, entropy=0.98), audit_share=0.1)
 
 
 def prediction(p_entropy: float = 0.5, p_msp: float = 0.5, p_margin: float = 0.5) -> Prediction:
