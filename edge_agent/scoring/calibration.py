@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -201,15 +201,19 @@ def assemble(
     own_scores: Mapping[str, Floats],
     stand_in_auroc: Mapping[str, float],
     warnings: tuple[str, ...],
+    candidates: Sequence[str] | None = None,
 ) -> Calibration:
-    """The calibration from its fitted parts: ranks, fusion and temperature follow from them."""
+    """The calibration from its fitted parts: ranks, fusion and temperature follow from them.
+
+    `candidates` are the scores that may be fused where `options` does not name them; None: all.
+    """
     classes = predicted(familiar.outputs)
     ranks = {
         name: rank(values, classes, options.class_minimum) for name, values in own_scores.items()
     }
     own = {name: ranks[name].own_p_values(own_scores[name], classes) for name in ranks}
     width = familiar.outputs.logits.shape[1]
-    members = options.fuse or choose_members(tuple(ranks), stand_in_auroc, width)
+    members = options.fuse or choose_members(candidates or tuple(ranks), stand_in_auroc, width)
     if absent := [name for name in members if name not in ranks]:
         raise CalibrationError([f"{name} cannot be fused: it is not there" for name in absent])
     labels = familiar.labels

@@ -64,6 +64,7 @@ def fit_calibration(
         trained=training is not None,
         options=chosen,
         own_scores=own_scores,
+        candidates=[name for name in own_scores if name not in _unsteady(fitting)],
         stand_in_auroc=stand_ins,
         warnings=(*warnings, *_size_warnings(usable, fitting, references, chosen)),
     )
@@ -165,6 +166,14 @@ def _stand_ins(
     return stand_in_aurocs(known.take(half), known.take(~half), head, options)
 
 
+def _unsteady(fitting: Familiar) -> frozenset[str]:
+    """The scores whose covariances rest on too few tiles for the width of the features."""
+    features = fitting.outputs.features
+    if features is None or len(features) >= 2 * features.shape[1]:
+        return frozenset()
+    return frozenset({"mahalanobis_pp", "rmds_pp"})
+
+
 def _size_warnings(
     familiar: Familiar, fitting: Familiar, references: References, options: CalibrationOptions
 ) -> list[str]:
@@ -177,11 +186,11 @@ def _size_warnings(
         )
     features = fitting.outputs.features
     if features is not None and references.mahalanobis is not None:
-        tiles, width = features.shape
-        if tiles < 2 * width:
+        if _unsteady(fitting):
+            tiles, width = features.shape
             warnings.append(
-                f"{tiles} tiles for {width} features: mahalanobis_pp and rmds_pp are unsteady; "
-                "give training tiles"
+                f"{tiles} tiles for {width} features: mahalanobis_pp and rmds_pp are unsteady and "
+                "not fused; give training tiles"
             )
     if features is not None and fitting.labels is not None:
         smallest = int(np.median(np.unique(fitting.labels, return_counts=True)[1]))

@@ -22,13 +22,15 @@ KINDS: Final = (
     "gen",
     "fdbd",
     "knn",
+    "mahalanobis_pp",
     "rmds_pp",
     "vim",
     "ensemble_mutual_information",
 )
 """One score per kind of evidence: size of the logits, spread of the probabilities, distance to
-the decision boundaries, local density, shape of the classes, what the head does not see, and
-disagreement. The other scores are close relatives of one of these."""
+the decision boundaries, local density, distance to the classes as a whole (for what is far), the
+same less what all tiles share (for what is near), what the head does not see, and disagreement.
+The other scores are close relatives of one of these."""
 
 WEAK_BY: Final = 0.05
 """A member whose AUROC on stand-ins is this much below the best member's is left out."""
@@ -82,7 +84,7 @@ def statistic(p_values: Mapping[str, Floats], members: Sequence[str]) -> Floats:
 
 FEW_CLASSES: Final = 3
 """With fewer, class and global covariance differ in one direction at most, and rmds_pp, their
-difference, sees nothing else: mahalanobis_pp takes its place."""
+difference, sees nothing else."""
 
 
 def choose_members(
@@ -93,9 +95,7 @@ def choose_members(
     One score per kind of evidence, less those that find stand-ins much worse than the best does.
     Where no score of a kind is present, all that are present are candidates.
     """
-    kinds = [
-        "mahalanobis_pp" if kind == "rmds_pp" and classes < FEW_CLASSES else kind for kind in KINDS
-    ]
-    candidates = [name for name in kinds if name in present] or list(present)
+    blind = {"rmds_pp"} if classes < FEW_CLASSES else set()
+    candidates = [name for name in KINDS if name in present and name not in blind] or list(present)
     best = max((stand_in_auroc.get(name, 0.0) for name in candidates), default=0.0)
     return tuple(name for name in candidates if stand_in_auroc.get(name, best) >= best - WEAK_BY)

@@ -137,6 +137,16 @@ def test_other_familiar_tiles_can_be_ranked_among() -> None:
         recalibrate(fit_calibration(other, world.head, options=SMALL), other)
 
 
+def test_covariances_of_few_tiles_are_not_fused() -> None:
+    """With fewer tiles than twice the features the Mahalanobis scores are told to be unsteady."""
+    rng = np.random.default_rng(15)
+    few = Familiar(Outputs(rng.normal(size=(50, 3)), rng.normal(size=(50, 30))), np.arange(50) % 3)
+    made = fit_calibration(few, None, options=SMALL)
+    assert {"mahalanobis_pp", "rmds_pp"} <= set(made.score_names)
+    assert not {"mahalanobis_pp", "rmds_pp"} & set(made.fusion.members)
+    assert any("unsteady" in text for text in made.warnings)
+
+
 def test_tiles_of_one_class_only_leave_no_stand_in() -> None:
     """With nothing to compare a class with, members are chosen without stand-ins."""
     world = World(12)
@@ -144,7 +154,15 @@ def test_tiles_of_one_class_only_leave_no_stand_in() -> None:
     alone = Familiar(familiar.outputs, np.zeros(80, dtype=np.int64))
     made = fit_calibration(alone, world.head, options=SMALL)
     assert made.stand_in_auroc == {}
-    assert made.fusion.members == ("energy", "gen", "fdbd", "knn", "rmds_pp", "vim")
+    assert made.fusion.members == (
+        "energy",
+        "gen",
+        "fdbd",
+        "knn",
+        "mahalanobis_pp",
+        "rmds_pp",
+        "vim",
+    )
 
 
 def test_faulty_tiles_are_named_and_disturb_nobody() -> None:
