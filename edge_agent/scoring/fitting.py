@@ -185,13 +185,12 @@ def _size_warnings(
             f"p-value is below {1 / (count + 1):.3f}"
         )
     features = fitting.outputs.features
-    if features is not None and references.mahalanobis is not None:
-        if _unsteady(fitting):
-            tiles, width = features.shape
-            warnings.append(
-                f"{tiles} tiles for {width} features: mahalanobis_pp and rmds_pp are unsteady and "
-                "not fused; give training tiles"
-            )
+    if features is not None and references.mahalanobis is not None and _unsteady(fitting):
+        tiles, width = features.shape
+        warnings.append(
+            f"{tiles} tiles for {width} features: mahalanobis_pp and rmds_pp are unsteady and "
+            "not fused; give training tiles"
+        )
     if features is not None and fitting.labels is not None:
         smallest = int(np.median(np.unique(fitting.labels, return_counts=True)[1]))
         if options.scores.neighbours > smallest:

@@ -17,6 +17,7 @@ from edge_agent.scoring.calibration import (
 )
 from edge_agent.scoring.calibration_arrays import read_arrays, to_arrays
 from edge_agent.scoring.fitting import fit_calibration, recalibrate, suggested_neighbours
+from edge_agent.scoring.fusion import KINDS
 from edge_agent.scoring.references import SCORE_NAMES, Head, ScoreOptions
 from edge_agent.scoring.stand_ins import auroc
 
