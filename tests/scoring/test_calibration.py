@@ -155,15 +155,7 @@ def test_tiles_of_one_class_only_leave_no_stand_in() -> None:
     alone = Familiar(familiar.outputs, np.zeros(80, dtype=np.int64))
     made = fit_calibration(alone, world.head, options=SMALL)
     assert made.stand_in_auroc == {}
-    assert made.fusion.members == (
-        "energy",
-        "gen",
-        "fdbd",
-        "knn",
-        "mahalanobis_pp",
-        "rmds_pp",
-        "vim",
-    )
+    assert made.fusion.members == KINDS[:-1]
 
 
 def test_faulty_tiles_are_named_and_disturb_nobody() -> None:
