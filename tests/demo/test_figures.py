@@ -87,17 +87,17 @@ def test_a_reason_of_a_new_kind_is_shown() -> None:
 
 
 def test_the_share_beyond_the_quantiles_is_of_tiles_judged_by_score() -> None:
-    """30 of 40: audit, duplicates and empty tiles say nothing; two scores at 2 % promise 4 %."""
+    """30 of 40: audit, duplicates and empty tiles say nothing; one score at 2 % promises 2 %."""
     reasons = {"score:entropy": 20, "score:max_logit": 10, "familiar": 10, "audit": 9}
     reasons |= {"duplicate:content": 7, "invalid:nodata": 5}
-    assert beyond_quantiles(reasons) == {"share": 0.75, "at_most_on_familiar_ground": 0.04}
+    assert beyond_quantiles(reasons) == {"share": 0.75, "at_most_on_familiar_ground": 0.02}
 
 
 def test_foreign_ground_is_told_of_and_familiar_ground_is_not() -> None:
     """More than a quarter kept by score earns one sentence with both shares and the cap."""
     told = foreign_ground(figures(score__entropy=60, familiar=40))
     assert "60%" in told
-    assert "4%" in told
+    assert "2%" in told
     assert "records.survey_max_bytes" in told
     assert foreign_ground(figures(score__entropy=20, familiar=80)) == ""
     assert foreign_ground(figures(audit=60, familiar=40)) == ""

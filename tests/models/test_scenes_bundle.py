@@ -107,7 +107,7 @@ def test_calibration_fits_the_model(
     assert held["head_bias"].shape == (17,)
     assert held["logits"].dtype == held["features"].dtype == np.float32
     assert set(held["labels"].tolist()) == set(range(17))
-    assert int(held["format"]) == 1
+    assert int(held["format"]) == 2
     assert str(held["model_sha256"]) == described["model"]["sha256"]
     again = held["features"] @ held["head_weight"].T + held["head_bias"]
     np.testing.assert_allclose(again, held["logits"], atol=1e-3)
