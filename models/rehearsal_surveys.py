@@ -14,7 +14,6 @@ from PIL import Image
 from training import bundle_writer as writer
 from training.dataset import Pixels
 from training.evaluation import InputSpec, predict, read_calibration
-from training.figures import auroc
 
 from edge_agent.domain import Outputs
 from edge_agent.rehearsal.covers import LABELS, TILE_PX
@@ -22,6 +21,7 @@ from edge_agent.rehearsal.survey import SEEDS, TRUTH, SurveyOrder, render_survey
 from edge_agent.rehearsal.truth_file import read_truth
 from edge_agent.scoring.calibration import Familiar
 from edge_agent.scoring.fitting import recalibrate
+from edge_agent.scoring.stand_ins import auroc
 
 # `edge-agent rehearse` takes no seed from SEEDS up: what is shown there was never trained on.
 CALIBRATION_SEED = SEEDS + 900_000

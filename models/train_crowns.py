@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from crown_card import crown_sections
@@ -16,6 +15,7 @@ from training.bundle_writer import BundleSpec
 from training.evaluation import read_calibration, read_input
 from training.fitting import TrainingConfig
 from training.network import NetworkShape
+from training.options import add_run_options, config_of
 from training.recipe import train_bundle
 
 GSD_M = 0.1
@@ -96,14 +96,7 @@ def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with Alive and Dead")
     parser.add_argument("--far", type=Path, required=True, help="folder with the far imagery")
-    parser.add_argument("--out", type=Path, required=True, help="bundle folder to write")
-    parser.add_argument("--epochs", type=int, default=CONFIG.epochs)
-    parser.add_argument("--seed", type=int, default=CONFIG.seed, help="of the training")
-    parser.add_argument("--split-seed", type=int, default=CONFIG.split_seed)
-    parser.add_argument("--threads", type=int, default=CONFIG.threads)
-    parser.add_argument("--float32", action="store_true", help="where bfloat16 is slow")
-    parser.add_argument("--checkpoint", type=Path, help="keep the averaged weights here meanwhile")
-    parser.add_argument("--weights", type=Path, help="make the bundle from this checkpoint")
+    add_run_options(parser, CONFIG)
     return parser.parse_args(arguments)
 
 
@@ -113,14 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     far = far_imagery(options.far, CONFIG.side)
     crowns = read_crowns(options.data)
     split = split_by_site(crowns, options.split_seed)
-    config = replace(
-        CONFIG,
-        epochs=options.epochs,
-        seed=options.seed,
-        split_seed=options.split_seed,
-        threads=options.threads,
-        bfloat16=not options.float32,
-    )
+    config = config_of(options, CONFIG)
     metrics = train_bundle(
         crowns.tiles,
         crowns_spec(crowns),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from rehearsal_surveys import (
@@ -22,6 +20,7 @@ from training.dataset import Tiles
 from training.evaluation import read_input
 from training.fitting import TrainingConfig
 from training.network import NetworkShape
+from training.options import add_run_options, config_of
 from training.recipe import train_bundle
 
 from edge_agent.rehearsal.covers import GSD_M, LABELS, TILE_PX
@@ -112,15 +111,9 @@ def rehearsal_spec() -> BundleSpec:
 def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Command line -> options."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="bundle folder to write")
     parser.add_argument("--surveys", type=int, default=190, help="small surveys to draw tiles from")
     parser.add_argument("--per-class", type=int, default=4, help="tiles of a class from each")
-    parser.add_argument("--epochs", type=int, default=CONFIG.epochs)
-    parser.add_argument("--seed", type=int, default=CONFIG.seed, help="of the training")
-    parser.add_argument("--threads", type=int, default=CONFIG.threads)
-    parser.add_argument("--float32", action="store_true", help="where bfloat16 is slow")
-    parser.add_argument("--checkpoint", type=Path, help="keep the averaged weights here meanwhile")
-    parser.add_argument("--weights", type=Path, help="make the bundle from this checkpoint")
+    add_run_options(parser, CONFIG)
     return parser.parse_args(arguments)
 
 
@@ -129,13 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = read_arguments(arguments)
     tiles = pool(options.surveys, options.per_class, options.seed)
     print(f"{len(tiles.images)} tiles drawn", flush=True)
-    config = replace(
-        CONFIG,
-        epochs=options.epochs,
-        seed=options.seed,
-        threads=options.threads,
-        bfloat16=not options.float32,
-    )
+    config = config_of(options, CONFIG)
     metrics = train_bundle(
         tiles,
         rehearsal_spec(),

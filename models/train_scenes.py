@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from training.bundle_writer import BundleSpec
 from training.dataset import Tiles, class_folders, list_images, read_images
 from training.fitting import TrainingConfig
+from training.options import add_run_options, config_of
 from training.recipe import train_bundle
 from training.splitting import group_by_content
 
@@ -78,25 +78,15 @@ def scenes_spec(gsd_m: float, withheld: Sequence[str]) -> BundleSpec:
 
 def read_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Command line -> options."""
-    defaults = TrainingConfig()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder with a folder per class")
-    parser.add_argument("--out", type=Path, required=True, help="bundle folder to write")
     parser.add_argument(
         "--withhold",
         action="append",
         metavar="CLASS",
         help=f"class to keep unseen; repeat for more (default: {', '.join(WITHHELD)})",
     )
-    parser.add_argument("--epochs", type=int, default=defaults.epochs)
-    parser.add_argument("--seed", type=int, default=defaults.seed, help="of the training")
-    parser.add_argument("--split-seed", type=int, default=defaults.split_seed)
-    parser.add_argument("--threads", type=int, default=defaults.threads)
-    parser.add_argument("--float32", action="store_true", help="where bfloat16 is slow")
-    parser.add_argument("--checkpoint", type=Path, help="keep the averaged weights here meanwhile")
-    parser.add_argument(
-        "--weights", type=Path, help="write the bundle from this checkpoint without training"
-    )
+    add_run_options(parser, TrainingConfig())
     return parser.parse_args(arguments)
 
 
@@ -116,14 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         kind: read_images(options.data, list_images(options.data, [kind]), SOURCE_SIDE)
         for kind in withheld
     }
-    config = replace(
-        TrainingConfig(),
-        epochs=options.epochs,
-        seed=options.seed,
-        split_seed=options.split_seed,
-        threads=options.threads,
-        bfloat16=not options.float32,
-    )
+    config = config_of(options, TrainingConfig())
     metrics = train_bundle(
         tiles,
         scenes_spec(SOURCE_GSD_M * SOURCE_SIDE / config.side, withheld),

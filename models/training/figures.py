@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edge_agent.scoring.stand_ins import auroc
 from training.dataset import Labels
 from training.evaluation import Floats
 
@@ -56,14 +57,6 @@ def accuracy_figures(logits: Floats, labels: Labels, names: Sequence[str]) -> di
             for (truth, guess), count in commonest
         ],
     }
-
-
-def auroc(familiar: NDArray[np.float64], unseen: NDArray[np.float64]) -> float:
-    """Chance that an unseen tile scores above a familiar one; ties count half."""
-    order = np.sort(familiar)
-    below = np.searchsorted(order, unseen, side="left")
-    up_to = np.searchsorted(order, unseen, side="right")
-    return float((below + up_to).mean() / 2 / len(familiar))
 
 
 def novelty_figures(
