@@ -107,8 +107,9 @@ def test_damage_to_the_records_ends_a_watch_with_a_message(
     for name in ("edge.db", "edge.db-wal"):
         path = tmp_path / name
         if path.exists():
+            # All of it: most pages at the log's front stand anew further on, and those are read.
             with path.open("r+b") as file:
-                file.write(b"damage " * 4000)
+                file.write(b"damage " * (path.stat().st_size // 7))
     picture(flight / "f9.png", 9)
     if after == "at work":
         picture(flight / "f8.png", 8)
