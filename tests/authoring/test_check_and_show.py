@@ -133,7 +133,7 @@ def test_a_device_checks_and_shows_without_onnx(model: onnx.ModelProto, make: Ma
 
 def test_the_shipped_bundles_hold(repository: Path) -> None:
     """Nothing is wrong with them, and they give every score but an ensemble's."""
-    for name in ("scenes-aerial", "rehearsal"):
+    for name in ("scenes-aerial", "crown-health", "rehearsal"):
         examined = examine(repository / "models" / name)
         assert examined.problems == ()
         assert sum(lack is None for lack in examined.outlook.values()) == len(SCORE_NAMES) - 2

@@ -252,7 +252,7 @@ def test_averages_behind_the_layer_are_taken_before_it(
     assert find_head(made.folder / "model.onnx") is not None
 
 
-@pytest.mark.parametrize("name", ["scenes-aerial", "rehearsal"])
+@pytest.mark.parametrize("name", ["scenes-aerial", "crown-health", "rehearsal"])
 def test_the_heads_of_the_shipped_models(name: str, repository: Path) -> None:
     """What is read out of model.onnx is what the training wrote into the calibration."""
     folder = repository / "models" / name
