@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edge_agent.domain import Outputs
+from edge_agent.scoring.array_checks import raw_problems
 from edge_agent.scoring.calibration import (
     Calibration,
     CalibrationError,
@@ -23,7 +24,15 @@ from edge_agent.scoring.calibration import (
     assemble,
 )
 from edge_agent.scoring.fitting import fit_calibration
-from edge_agent.scoring.references import Head, References, ScoreOptions, raw_scores
+from edge_agent.scoring.references import (
+    SCORE_NAMES,
+    Head,
+    References,
+    ScoreOptions,
+    lacking,
+    raw_scores,
+)
+from edge_agent.scoring.shapes import MisfitError, check_outputs
 
 Arrays: TypeAlias = Mapping[str, npt.NDArray[Any]]
 
@@ -78,19 +87,36 @@ def read_arrays(
     Raises:
         CalibrationError: arrays are missing or do not fit together; every problem is listed.
     """
-    if problems := _raw_problems(arrays, classes):
+    if problems := raw_problems(arrays, classes):
         raise CalibrationError(problems)
     familiar, head = _familiar(arrays), _head(arrays)
     if "calibration/scores" not in arrays:
         return fit_calibration(familiar, head, training=_training(arrays, head), options=options)
     if missing := [name for name in _FITTED if name not in arrays]:
         raise CalibrationError([f"{', '.join(missing)} missing"])
+    try:
+        return _fitted(arrays, familiar, head, options)
+    except CalibrationError:
+        raise
+    except MisfitError as error:
+        raise CalibrationError(error.problems) from error
+    except (TypeError, ValueError) as error:
+        raise CalibrationError([f"the fitted arrays are damaged: {error}"]) from error
+
+
+def _fitted(
+    arrays: Arrays, familiar: Familiar, head: Head | None, options: CalibrationOptions | None
+) -> Calibration:
     trained = bool(arrays["calibration/trained"])
     if options is not None and not trained:
         return fit_calibration(familiar, head, options=options)
     references = _references(arrays)
+    check_outputs(familiar.outputs, references.depth, references.classes)
     written = written_options(arrays)
     own_scores = _own_scores(arrays, len(familiar.outputs.logits))
+    given = set(SCORE_NAMES) - set(lacking(familiar.outputs, references))
+    if strange := sorted(set(own_scores) - given):
+        raise CalibrationError([f"{', '.join(strange)}: ranked, but it cannot be computed"])
     if options is not None:
         own_scores = raw_scores(familiar.outputs, references, options.scores)
     return assemble(
@@ -139,22 +165,28 @@ def _own_scores(arrays: Arrays, count: int) -> dict[str, npt.NDArray[np.float64]
 
 
 def _references(arrays: Arrays) -> References:
-    try:
-        return References.from_arrays(
-            {k.removeprefix(_REFERENCE): v for k, v in arrays.items() if k.startswith(_REFERENCE)}
-        )
-    except ValueError as error:
-        raise CalibrationError([str(error)]) from error
+    return References.from_arrays(
+        {k.removeprefix(_REFERENCE): v for k, v in arrays.items() if k.startswith(_REFERENCE)}
+    )
 
 
 def _familiar(arrays: Arrays) -> Familiar:
-    members = arrays.get("member_logits")
-    outputs = Outputs(arrays["logits"], arrays.get("features"), members)
+    features, members = arrays.get("features"), arrays.get("member_logits")
+    outputs = Outputs(
+        _floats(arrays["logits"]),
+        None if features is None else _floats(features),
+        None if members is None else _floats(members),
+    )
     return Familiar(outputs, arrays.get("labels"), arrays.get("groups"))
 
 
+def _floats(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Whole numbers as floats, floats as they are."""
+    return values if values.dtype.kind == "f" else values.astype(np.float64)
+
+
 def _head(arrays: Arrays) -> Head | None:
-    if "head_weight" not in arrays:
+    if "head_weight" not in arrays or "features" not in arrays:
         return None
     weight, bias = arrays["head_weight"], arrays["head_bias"]
     return Head(weight.astype(np.float64), bias.astype(np.float64))
@@ -169,66 +201,3 @@ def _training(arrays: Arrays, head: Head | None) -> Familiar | None:
     else:
         logits = features.astype(np.float64) @ head.weight.T + head.bias
     return Familiar(Outputs(logits, features), arrays.get("reference_labels"))
-
-
-def _raw_problems(arrays: Arrays, classes: int | None) -> list[str]:
-    logits = arrays.get("logits")
-    if logits is None:
-        return ["logits missing: (n, C) of held-out familiar tiles"]
-    if logits.ndim != 2 or not logits.size or logits.dtype.kind != "f":
-        return [f"logits are {logits.dtype} {logits.shape}, not floats (n, C)"]
-    count, width = logits.shape
-    problems = []
-    if classes is not None and width != classes:
-        problems.append(f"logits are of {width} classes, the model has {classes}")
-    problems += _label_problems(arrays, "labels", count, width)
-    features = arrays.get("features")
-    if features is not None:
-        problems += _feature_problems(arrays, features, count, width)
-    elif "reference_features" in arrays:
-        problems.append("reference_features without features")
-    members = arrays.get("member_logits")
-    if members is not None and (members.ndim != 3 or members.shape[1:] != logits.shape):
-        problems.append(f"member_logits are {members.shape}, not (M, {count}, {width})")
-    groups = arrays.get("groups")
-    if groups is not None and (groups.shape != (count,) or groups.dtype.kind not in "iu"):
-        problems.append(f"groups are {groups.dtype} {groups.shape}, not whole numbers ({count},)")
-    return problems
-
-
-def _label_problems(arrays: Arrays, name: str, count: int, classes: int) -> list[str]:
-    labels = arrays.get(name)
-    if labels is None:
-        return []
-    if labels.shape != (count,) or labels.dtype.kind not in "iu":
-        return [f"{name} are {labels.dtype} {labels.shape}, not whole numbers ({count},)"]
-    if count and (labels.min() < 0 or labels.max() >= classes):
-        return [f"{name} are not whole numbers from 0 to {classes - 1}"]
-    return []
-
-
-def _feature_problems(
-    arrays: Arrays, features: npt.NDArray[Any], count: int, classes: int
-) -> list[str]:
-    if features.ndim != 2 or len(features) != count or features.dtype.kind != "f":
-        return [f"features are {features.dtype} {features.shape}, not floats ({count}, D)"]
-    depth = features.shape[1]
-    problems = []
-    weight, bias = arrays.get("head_weight"), arrays.get("head_bias")
-    if (weight is None) != (bias is None):
-        problems.append("head_weight and head_bias belong together")
-    elif weight is not None and bias is not None:
-        if weight.shape != (classes, depth) or bias.shape != (classes,):
-            problems.append(
-                f"head_weight {weight.shape} and head_bias {bias.shape} are not "
-                f"({classes}, {depth}) and ({classes},)"
-            )
-        elif not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-            problems.append("head_weight or head_bias hold values that are not finite")
-    reference = arrays.get("reference_features")
-    if reference is not None:
-        if reference.ndim != 2 or reference.shape[1] != depth or not len(reference):
-            problems.append(f"reference_features are {reference.shape}, not (R, {depth})")
-        else:
-            problems += _label_problems(arrays, "reference_labels", len(reference), classes)
-    return problems
