@@ -28,6 +28,8 @@ from edge_agent.scoring.temperature import fit_temperature
 OOD: Final = "ood"
 """Name of the fused score and of its p-value."""
 _ROUNDING: Final = 1e-9
+_NOTHING: Final = 1e-12
+"""Of a middling score: less than this is rounding."""
 
 
 class CalibrationError(ValueError):
@@ -151,7 +153,9 @@ class Calibration:
         classes = predicted(outputs)
         # A tile without a score is ranked as the most familiar, and then blotted out.
         p_values = {
-            name: ranks.p_values(np.where(faulty, -np.inf, lowered(name, found[name])), classes)
+            name: ranks.p_values(
+                np.where(faulty, -np.inf, lowered(name, found[name], ranks.pooled)), classes
+            )
             for name, ranks in self.ranks.items()
         }
         scores = {**found, OOD: self.fusion.statistic(p_values)}
@@ -163,12 +167,15 @@ class Calibration:
         )
 
 
-def lowered(name: str, scores: Floats) -> Floats:
+def lowered(name: str, scores: Floats, reference: Floats) -> Floats:
     """Scores of features less what their rounding may differ by between batches of two sizes.
 
-    So that a tile that looks like a calibration tile ties with it, and is not called stranger.
+    So that a tile that looks like a calibration tile ties with it, and is not called stranger; one
+    at a distance of 0 that rounding makes 1e-30, too. `reference` are the calibration tiles'.
     """
-    return scores if name in LOGIT_SCORES else scores - _ROUNDING * np.abs(scores)
+    if name in LOGIT_SCORES:
+        return scores
+    return scores - _ROUNDING * np.abs(scores) - _NOTHING * float(np.median(np.abs(reference)))
 
 
 def uncalibrated(outputs: Outputs) -> Scored:

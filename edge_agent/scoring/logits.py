@@ -54,7 +54,8 @@ def taken_apart(logits: Logits) -> Apart:
     """(N, C) logits as all scores use them; every score takes the result in their place."""
     if isinstance(logits, Apart):
         return logits
-    rows = np.asarray(logits, dtype=np.float64)
+    # In rows: sums round by the layout, and equal tiles have to tie.
+    rows = np.asarray(logits, dtype=np.float64, order="C")
     winner = rows.argmax(axis=1)
     every = np.arange(len(rows))
     highest = rows[every, winner]
