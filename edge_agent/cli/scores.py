@@ -19,7 +19,7 @@ from edge_agent.domain import Outputs
 from edge_agent.inference.arrays_file import read_npz, write_npz
 from edge_agent.scoring.calibration import OOD, Calibration, CalibrationError, CalibrationOptions
 from edge_agent.scoring.calibration_arrays import read_arrays, written_options
-from edge_agent.scoring.references import SCORE_NAMES, raw_scores
+from edge_agent.scoring.references import SCORE_NAMES, lacking, raw_scores
 from operations.errors import OperatorError, Problem
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -75,11 +75,20 @@ def scores_command(
         "gen_power": gen_power,
         "gen_classes": gen_classes,
     }
-    made = _calibration(calibration, given, class_minimum, fuse)
+    if out.name in ("", ".."):
+        raise OperatorError("nothing to write to", [Problem("--out names no file")])
+    asked = None if fuse is None else _names(fuse)
+    made = _calibration(calibration, given, class_minimum, asked)
     tiles = _outputs(outputs, made)
+    usable = made.only(_possible(made, tiles))
+    if asked and (unheard := [name for name in asked if name not in usable.score_names]):
+        raise OperatorError(
+            "cannot fuse what is asked",
+            [Problem(f"{name}: {_lack(name, made)}") for name in unheard],
+        )
     result, lacks = score_arrays(made, tiles)
     write_npz(out, result)
-    _report(out, made, result, lacks, as_json)
+    _report(out, usable, result, lacks, as_json)
 
 
 def score_arrays(
@@ -106,23 +115,49 @@ def score_arrays(
     return result, lacks
 
 
+def _possible(calibration: Calibration, outputs: Outputs) -> set[str]:
+    """The scores that these outputs allow."""
+    return set(SCORE_NAMES) - set(lacking(outputs, calibration.references))
+
+
+def _names(fuse: str) -> tuple[str, ...]:
+    """The scores asked for, each once.
+
+    Raises:
+        OperatorError: one that there is not, or none at all.
+    """
+    names = tuple(dict.fromkeys(name for part in fuse.split(",") if (name := part.strip())))
+    hint = f"choose from {', '.join(SCORE_NAMES)}"
+    problems = [
+        Problem(f"--fuse {name}: there is no such score", hint)
+        for name in names
+        if name not in SCORE_NAMES
+    ]
+    if not names:
+        problems.append(Problem("--fuse names no score", hint))
+    if problems:
+        raise OperatorError("cannot fuse what is asked", problems)
+    return names
+
+
 def _lack(name: str, calibration: Calibration) -> str:
     return calibration.lacking.get(name, "the outputs lack the arrays that it needs")
 
 
 def _calibration(
-    path: Path, given: Mapping[str, Any], class_minimum: int | None, fuse: str | None
+    path: Path, given: Mapping[str, Any], class_minimum: int | None, fuse: tuple[str, ...] | None
 ) -> Calibration:
     arrays = read_npz(path)
     changes = {name: value for name, value in given.items() if value is not None}
     try:
         if not changes and class_minimum is None and fuse is None:
             return read_arrays(arrays)
+        _check_dimension(vim_dimension=given["vim_dimension"], features=arrays.get("features"))
         base = written_options(arrays)
         options = CalibrationOptions(
             replace(base.scores, **changes),
             class_minimum or base.class_minimum,
-            tuple(fuse.split(",")) if fuse else None,
+            fuse,
         )
         return read_arrays(arrays, options=options)
     except CalibrationError as error:
@@ -131,6 +166,13 @@ def _calibration(
         ) from error
     except ValueError as error:
         raise OperatorError(f"{path} cannot be used as asked", [Problem(str(error))]) from error
+
+
+def _check_dimension(*, vim_dimension: int | None, features: npt.NDArray[Any] | None) -> None:
+    if vim_dimension is None or features is None or features.ndim != 2:
+        return
+    if vim_dimension > (depth := features.shape[1]):
+        raise CalibrationError([f"--vim-dimension {vim_dimension}: there are {depth} features"])
 
 
 def _outputs(path: Path, calibration: Calibration) -> Outputs:
@@ -148,7 +190,9 @@ def _outputs(path: Path, calibration: Calibration) -> Outputs:
             depth = known.features.shape[1]
             if features.shape != (count, depth):
                 problems.append(Problem(f"features are {features.shape}, not ({count}, {depth})"))
-        if members is not None and (members.ndim != 3 or members.shape[1:] != logits.shape):
+        if members is not None and (
+            members.ndim != 3 or members.shape[1:] != logits.shape or not len(members)
+        ):
             expected = f"(M, {count}, {classes})"
             problems.append(Problem(f"member_logits are {members.shape}, not {expected}"))
     problems += [
@@ -188,8 +232,12 @@ def _report(
         table.add_row(name, median, share)
     console = Console()
     console.print(table)
-    console.print(f"{len(valid)} tiles, {int((~valid).sum())} invalid -> {out}", highlight=False)
+    console.print(
+        f"{len(valid)} tiles, {int((~valid).sum())} invalid -> {out}",
+        highlight=False,
+        soft_wrap=True,
+    )
     for name, lack in lacks.items():
-        console.print(f"left out {name}: {lack}", highlight=False)
+        console.print(f"left out {name}: {lack}", highlight=False, soft_wrap=True)
     for warning in calibration.warnings:
-        console.print(f"note: {warning}", highlight=False)
+        console.print(f"note: {warning}", highlight=False, soft_wrap=True)

@@ -148,3 +148,61 @@ def test_nothing_to_score(tmp_path: Path, world: tuple[Arrays, Arrays]) -> None:
              for name, values in outputs.items()}  # fmt: skip
     found = scored(tmp_path, calibration, empty)
     assert found["ood"].shape == (0,)
+
+
+def test_what_is_told_as_fused_is_what_was_fused(
+    tmp_path: Path, world: tuple[Arrays, Arrays]
+) -> None:
+    """Outputs without features: only scores that they allow are named as fused."""
+    calibration, outputs = world
+    np.savez(tmp_path / "c.npz", **calibration)
+    np.savez(tmp_path / "o.npz", logits=outputs["logits"])
+    done = run(tmp_path / "c.npz", tmp_path / "o.npz", "--out", tmp_path / "s.npz", "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["fused"]
+    assert set(document["fused"]) <= set(document["scores"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--fuse", "knn,nonsense"), "nonsense"),
+        (("--fuse", "knn"), "knn: the outputs lack"),
+        (("--fuse", " , "), "no score"),
+        (("--vim-dimension", 11), "there are 10 features"),
+        (("--out", "."), "no file"),
+        (("--out", ""), "no file"),
+    ],
+)
+def test_what_cannot_be_done_is_refused(
+    tmp_path: Path, world: tuple[Arrays, Arrays], flags: tuple[object, ...], said: str
+) -> None:
+    """Impossible wishes are told in a message, not ignored and not a traceback."""
+    calibration, outputs = world
+    np.savez(tmp_path / "c.npz", **calibration)
+    np.savez(tmp_path / "o.npz", logits=outputs["logits"])
+    done = run(tmp_path / "c.npz", tmp_path / "o.npz", "--out", tmp_path / "s.npz", *flags)
+    assert done.returncode == 3
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "s.npz").exists()
+
+
+def test_an_ensemble_of_nobody_is_refused(tmp_path: Path, world: tuple[Arrays, Arrays]) -> None:
+    """Member logits of no member are told of like any other wrong shape."""
+    calibration, outputs = world
+    np.savez(tmp_path / "c.npz", **calibration)
+    np.savez(tmp_path / "o.npz", **(outputs | {"member_logits": np.zeros((0, 30, 5))}))
+    done = run(tmp_path / "c.npz", tmp_path / "o.npz", "--out", tmp_path / "s.npz")
+    assert done.returncode == 3
+    assert "member_logits are (0, 30, 5)" in done.stderr
+
+
+def test_spaces_between_fused_scores_do_no_harm(
+    tmp_path: Path, world: tuple[Arrays, Arrays]
+) -> None:
+    """`knn, msp` is `knn,msp`, and a score named twice counts once."""
+    tight = scored(tmp_path, *world, "--fuse", "knn,msp")
+    loose = scored(tmp_path, *world, "--fuse", "knn, msp,knn")
+    np.testing.assert_array_equal(loose["ood"], tight["ood"])
