@@ -22,11 +22,12 @@ from edge_agent.authoring.order import (
     assumptions,
     order_problems,
 )
+from edge_agent.authoring.placing import place_problems
 from edge_agent.authoring.probes import ImageTiles, Tiles, image_tiles, random_tiles
 from edge_agent.authoring.proving import Answer, Proof, one_by_one, sums_to_one
 from edge_agent.authoring.running import Floats, Runner
 from edge_agent.authoring.signature import chosen_output, rows_of_scores, signature_problems
-from edge_agent.authoring.writing import Contents, place_problems, write_bundle
+from edge_agent.authoring.writing import Contents, write_bundle
 from edge_agent.inference.bundle import InputSpec
 from edge_agent.inference.network import FAILURES
 from edge_agent.inference.preprocess import Preprocess

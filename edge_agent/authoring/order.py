@@ -55,18 +55,27 @@ class BundleOrder:
         """As given, or made of the model's file name."""
         if self.name is not None:
             return self.name
-        plain = re.sub(r"[^a-z0-9]+", "-", self.model.stem.lower()).strip("-")[:64].rstrip("-")
-        return plain or "model"
+        return plain_name(self.model.stem) or "model"
+
+
+def plain_name(text: str) -> str:
+    """The text as a bundle's name: small letters, digits and hyphens; empty if none is left."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:64].rstrip("-")
+
+
+def naming_problems(name: str, version: str) -> Iterator[Problem]:
+    """Why a bundle cannot be called so."""
+    if re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", name) is None:
+        hint = "a-z, 0-9 and hyphens, 64 characters at most"
+        yield Problem(f"--name {name!r} is not allowed", hint)
+    if re.fullmatch(r"[0-9A-Za-z.+-]{1,32}", version) is None:
+        hint = "letters, digits, dots, plus and hyphens, 32 characters at most"
+        yield Problem(f"--version {version!r} is not allowed", hint)
 
 
 def order_problems(order: BundleOrder) -> Iterator[Problem]:
     """What `bundle.toml` would not take, told by the flag that it comes from."""
-    if re.fullmatch(r"[a-z0-9][a-z0-9-]{0,63}", order.bundle_name) is None:
-        hint = "a-z, 0-9 and hyphens, 64 characters at most"
-        yield Problem(f"--name {order.bundle_name!r} is not allowed", hint)
-    if re.fullmatch(r"[0-9A-Za-z.+-]{1,32}", order.version) is None:
-        hint = "letters, digits, dots, plus and hyphens, 32 characters at most"
-        yield Problem(f"--version {order.version!r} is not allowed", hint)
+    yield from naming_problems(order.bundle_name, order.version)
     if order.gsd_m is not None and not 0 < order.gsd_m < math.inf:
         yield Problem(f"--gsd {order.gsd_m} is not allowed", "metres per pixel, above 0")
     for flag, triple in (("--mean", order.mean), ("--scale", order.scale)):
