@@ -12,6 +12,7 @@ from edge_agent.authoring.graph import GraphView
 from edge_agent.authoring.loading import load_model
 from edge_agent.authoring.running import Floats
 from edge_agent.inference.bundle import Bundle
+from edge_agent.inference.ensemble import combine_heads
 from edge_agent.inference.head_file import HeadArrays
 
 
@@ -39,21 +40,16 @@ def find_head(
 
 
 def find_bundle_head(bundle: Bundle) -> HeadArrays | None:
-    """The layer of a bundle's model, of an ensemble that of all members together.
-
-    Mean logits = joined embeddings @ weight.T + bias: the members' weights stand side by side,
-    each divided by their number. None where one of them has none.
-    """
+    """The layer of a bundle's model, of an ensemble that of all members; None if one has none."""
     output = bundle.description.output
     if output.embedding is None:
         return None
     found = [find_head(path, output.logits, output.embedding) for path in bundle.model_paths]
-    heads = [head for head in found if head is not None]
-    if not heads or len(heads) < len(found):
-        return None
-    weight = np.hstack([weight for weight, _ in heads]) / len(heads)
-    bias = np.mean([bias for _, bias in heads], axis=0)
-    return HeadArrays(weight.astype(np.float32), bias.astype(np.float32))
+    heads = [
+        HeadArrays(weight.astype(np.float32), bias.astype(np.float32))
+        for weight, bias in (head for head in found if head is not None)
+    ]
+    return combine_heads(heads) if heads and len(heads) == len(found) else None
 
 
 def _exposed(view: GraphView, linear: Linear, embedding: str) -> bool:

@@ -11,7 +11,9 @@ import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from edge_agent.authoring.known_heads import known_head
 from edge_agent.cli.image_sets import (
     BundleArgument,
     FramesOption,
@@ -27,8 +29,7 @@ from edge_agent.evaluation.calibrating import Calibrated, CalibrationReport, cal
 from edge_agent.evaluation.listing import LabelUse, parse_source
 from edge_agent.evaluation.looking import Seen
 from edge_agent.inference.bundle import CALIBRATION_FILE, Bundle, read_bundle
-from edge_agent.inference.calibration_file import read_calibration, write_calibration
-from edge_agent.inference.head_file import HEAD_FILE, read_head
+from edge_agent.inference.calibration_file import write_calibration
 from edge_agent.scoring.calibration import CalibrationError, CalibrationOptions
 from edge_agent.scoring.calibration_arrays import to_arrays
 from edge_agent.scoring.fitting import suggested_neighbours
@@ -110,40 +111,20 @@ def _calibrated(
     options = CalibrationOptions(ScoreOptions(neighbours=k))
     name = f"{bundle.description.name}@{bundle.description.version}"
     names = bundle.description.labels
+    known = known_head(bundle)
+    head = None
+    if known.head is not None:
+        weight, bias = known.head.weight, known.head.bias
+        head = Head(weight.astype(np.float64), bias.astype(np.float64))
     try:
-        return calibrate_bundle(name, names, familiar, training, head_of(bundle), options)
+        made = calibrate_bundle(name, names, familiar, training, head, options)
     except CalibrationError as error:
         problems = [
             Problem(text, "give more, and more different, images") for text in error.problems
         ]
         raise OperatorError("no calibration can be made of these images", problems) from error
-
-
-def head_of(bundle: Bundle) -> Head | None:
-    """The model's last layer, from head.npz or from the calibration that is being replaced.
-
-    Raises:
-        OperatorError: head.npz is damaged or belongs to another model.
-    """
-    head, problems = read_head(
-        bundle.folder / HEAD_FILE,
-        classes=len(bundle.description.labels),
-        model_sha256=bundle.model_sha256.hex(),
-    )
-    if problems:
-        raise OperatorError(f"bundle {bundle.folder} cannot be used", problems)
-    if head is not None:
-        return Head(head.weight.astype(np.float64), head.bias.astype(np.float64))
-    earlier, _ = read_calibration(
-        bundle.folder / CALIBRATION_FILE, model_sha256=bundle.model_sha256.hex()
-    )
-    # One that is damaged or another model's is what is being replaced: it has no say.
-    if earlier is None or "head_weight" not in earlier or "head_bias" not in earlier:
-        return None
-    return Head(
-        np.asarray(earlier["head_weight"], dtype=np.float64),
-        np.asarray(earlier["head_bias"], dtype=np.float64),
-    )
+    told = {"head_source": known.source, "head_lack": known.lack}
+    return replace(made, report=msgspec.structs.replace(made.report, **told))
 
 
 def _page(made: Calibrated) -> str:
@@ -173,6 +154,7 @@ def _show(report: CalibrationReport, target: Path, as_json: bool) -> None:
             f"temperature {sure.temperature:.2f}; expected calibration error "
             f"{sure.error_before:.3f} as it is, {sure.error_after:.3f} tempered"
         )
+    console.print(Text(f"last layer: {report.head_in_words}"))
     console.print(_table(report))
     console.print(f"ood fuses {', '.join(report.fused)}: {report.fused_because}")
     for name, lack in report.lacking.items():

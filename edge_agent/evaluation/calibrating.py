@@ -69,6 +69,17 @@ class CalibrationReport(msgspec.Struct, frozen=True):
     lacking: dict[str, str]
     neighbours: int
     warnings: tuple[str, ...]
+    head_source: str | None = None
+    """The file that the last layer's weights are from, None where they are not known."""
+    head_lack: str = ""
+    """Why they are not known."""
+
+    @property
+    def head_in_words(self) -> str:
+        """Where the last layer's weights are from, or why they are not known."""
+        if self.head_source is None:
+            return f"weights not known ({self.head_lack})"
+        return f"weights from {self.head_source}"
 
 
 @dataclass(frozen=True, slots=True)

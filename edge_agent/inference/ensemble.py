@@ -1,4 +1,4 @@
-"""Several members' outputs as one."""
+"""Several members' outputs, and their last layers, as one."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edge_agent.domain import Outputs
+from edge_agent.inference.head_file import HeadArrays
 
 
 def combine(members: Sequence[Outputs]) -> Outputs:
@@ -25,3 +26,10 @@ def combine(members: Sequence[Outputs]) -> Outputs:
         mean = logits.mean(axis=0, dtype=np.float64).astype(np.float32)
     whole = len(features) == len(members)
     return Outputs(mean, np.concatenate(features, axis=1) if whole else None, logits)
+
+
+def combine_heads(heads: Sequence[HeadArrays]) -> HeadArrays:
+    """The last layer of the whole: weight [W_1 ... W_M] / M (C, sum of D) and bias mean b_m."""
+    weight = np.hstack([head.weight.astype(np.float64) for head in heads]) / len(heads)
+    bias = np.stack([head.bias.astype(np.float64) for head in heads]).mean(axis=0)
+    return HeadArrays(weight.astype(np.float32), np.asarray(bias, dtype=np.float32))

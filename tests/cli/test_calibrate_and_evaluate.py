@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import logging
+import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,12 +20,24 @@ from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from edge_agent.cli import main
-from edge_agent.inference.bundle import read_bundle
+from edge_agent.inference.bundle import CALIBRATION_FILE, read_bundle
+from edge_agent.inference.calibration_file import write_calibration
 from edge_agent.inference.head_file import HEAD_FILE, HeadArrays, write_head
 from edge_agent.inference.session import InferenceSettings, Session
 from edge_agent.scoring.calibration_arrays import read_arrays
 
 HEAD = np.add.outer(np.arange(3.0), 3.0 * np.arange(4)).T
+
+WITHOUT_ONNX = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("onnx", "google"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Refuse())
+from edge_agent.cli import main
+main()
+"""
 
 
 @dataclass(frozen=True)
@@ -158,12 +171,48 @@ def test_calibrate_without_labels(bundle: Path, data: Path) -> None:
     assert any("no labels" in text for text in told["warnings"])
 
 
+def test_the_last_layer_is_found_wherever_it_is(bundle: Path, data: Path) -> None:
+    """head.npz, else the calibration that is replaced, else the model itself; the same weights."""
+    heads = {}
+    for lost, source in (
+        (None, "head.npz"), (HEAD_FILE, "calibration.npz"), (CALIBRATION_FILE, "model.onnx"),
+    ):  # fmt: skip
+        if lost is not None:
+            (bundle / lost).unlink()
+        told = document(run("calibrate", bundle, data / "held", "--force", "--json"))
+        assert (told["head_source"], told["head_lack"]) == (source, "")
+        assert {"vim", "fdbd"} <= told["false_alarms"].keys()
+        found = read_bundle(bundle).calibration
+        assert found is not None
+        heads[source] = found["head_weight"]
+    for weight in heads.values():
+        np.testing.assert_array_equal(weight, HEAD)
+    done = run("calibrate", bundle, data / "held", "--force")
+    assert "last layer: weights from calibration.npz" in done.out
+
+
 def test_calibrate_without_a_head(bundle: Path, data: Path) -> None:
-    """No head.npz and no earlier calibration: what needs the last layer is named."""
+    """Nor onnx to look for it: the extra that brings it and what needs the layer are named."""
     (bundle / HEAD_FILE).unlink()
-    told = document(run("calibrate", bundle, data / "held", "--json"))
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_ONNX, "calibrate", bundle, data / "held", "--json"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    told = document(Done(done.returncode, done.stdout, done.stderr))
+    assert told["head_source"] is None
+    assert "pip install 'tilesift[bundle]'" in told["head_lack"]
     assert {"vim", "fdbd"} <= told["lacking"].keys()
     assert "knn" in told["false_alarms"]
+
+
+def test_an_earlier_head_of_another_shape_has_no_say(bundle: Path, data: Path) -> None:
+    """A calibration with three classes' weights for a model of four: the model's own are taken."""
+    (bundle / HEAD_FILE).unlink()
+    digest = read_bundle(bundle).model_sha256.hex()
+    arrays = {"head_weight": HEAD[:3], "head_bias": np.zeros(3)}
+    write_calibration(bundle / CALIBRATION_FILE, arrays, model_sha256=digest)
+    told = document(run("calibrate", bundle, data / "held", "--force", "--json"))
+    assert told["head_source"] == "model.onnx"
 
 
 def test_training_tiles_are_no_calibration_tiles(bundle: Path, data: Path) -> None:
