@@ -40,6 +40,7 @@ types: $(VENV)/.installed-dev
 	$(PY) -m mypy --strict
 	$(PY) -m mypy --strict benchmarks/*.py
 	MYPYPATH=models:. $(PY) -m mypy --strict models/training models/*.py
+	MYPYPATH=docs:. $(PY) -m mypy --strict docs/*.py
 
 floors: $(VENV)/.installed-dev
 	$(VENV)/bin/lint-imports --no-logo
@@ -63,7 +64,7 @@ wheel: $(VENV)/.installed-dev ## dist/tilesift-*.whl
 clean: ## remove all that make made
 	rm -rf $(VENV) build dist demo-output .mypy_cache .ruff_cache .pytest_cache \
 	  .import_linter_cache .hypothesis
-	find $(PACKAGES) models tests demo benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	find $(PACKAGES) docs models tests demo benchmarks -name __pycache__ -prune -exec rm -rf {} +
 
 # An editable install follows the sources; only what it installs can go stale.
 $(VENV)/.installed-demo: $(PY) pyproject.toml constraints.txt
