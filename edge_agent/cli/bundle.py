@@ -10,16 +10,16 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from edge_agent.authoring.checking import Examined, examine
-from edge_agent.authoring.facts import facts
+from edge_agent.authoring.checking import examine
+from edge_agent.authoring.joining import JoinOrder, join_bundles
 from edge_agent.authoring.order import NORMALISATIONS, NOT_STATED, BundleOrder, Triple
+from edge_agent.cli.bundle_view import known_facts, refuse, show_facts
 from edge_agent.cli.options import JsonOption
-from edge_agent.cli.records_view import print_json, size
-from edge_agent.inference.bundle import BundleError
+from edge_agent.cli.records_view import print_json
 from operations.errors import ExitCode
 from operations.extras import needing
 
-app = typer.Typer(help="Model bundles: make, check, show.", no_args_is_help=True)
+app = typer.Typer(help="Model bundles: make, join, check, show.", no_args_is_help=True)
 
 FolderArgument = Annotated[Path, typer.Argument(help="The bundle's folder.", metavar="BUNDLE")]
 
@@ -122,8 +122,8 @@ def create(
 
         created = create_bundle(order)
     examined = examine(out)
-    _refuse(examined)
-    found = _facts(examined)
+    refuse(examined)
+    found = known_facts(examined)
     layer = None if created.linear is None else created.linear.operator
     found["made"] = {
         "output": created.answer,
@@ -137,12 +137,50 @@ def create(
     if as_json:
         print_json(found)
         return
-    _print(found)
+    show_facts(found)
     console = Console(highlight=False, soft_wrap=True)
     console.print(
         f"compared   on {created.proof.tiles} tiles, {created.image_count} of them of images: "
         f"probabilities differ by at most {created.proof.difference:.1e}"
     )
+    console.print(Text(f"next       edge-agent calibrate {out} IMAGES"))
+
+
+@app.command()
+def join(
+    bundles: Annotated[
+        list[Path],
+        typer.Argument(help="Bundles of one model each.", metavar="BUNDLE"),
+    ],
+    out: Annotated[Path, typer.Option(help="The ensemble's folder, new or empty.")],
+    name: Annotated[str | None, typer.Option(help="a-z, 0-9, hyphens; else of the folder.")] = None,
+    version: Annotated[str, typer.Option(help="Of the ensemble.")] = "1.0.0",
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the bundle that is there.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make an ensemble of bundles with the same labels and the same input.
+
+    Where models of one task disagree, none of them knows: two more scores tell. Each member costs
+    the time of one model. Calibrate the ensemble anew; its members' calibrations are not its own.
+    """
+    joined = join_bundles(JoinOrder(tuple(bundles), out.absolute(), name, version, force))
+    examined = examine(out)
+    refuse(examined)
+    found = known_facts(examined)
+    found["made"] = {
+        "of": [{"bundle": part.name, "last_layer": part.known.source} for part in joined.members]
+    }
+    found["notes"] = [*joined.notes, *found["notes"]]
+    if as_json:
+        print_json(found)
+        return
+    show_facts(found)
+    console = Console(highlight=False, soft_wrap=True)
+    for part in joined.members:
+        layer = part.known.source or "not known"
+        console.print(Text(f"joined     {part.name}, last layer {layer}"))
     console.print(Text(f"next       edge-agent calibrate {out} IMAGES"))
 
 
@@ -167,7 +205,7 @@ def check(folder: FolderArgument, as_json: JsonOption = False) -> None:
         if examined.problems:
             raise typer.Exit(ExitCode.CANNOT_RUN)
         return
-    _refuse(examined)
+    refuse(examined)
     console = Console(highlight=False, soft_wrap=True)
     console.print(Text(f"{folder}: files, model and calibration fit together"))
     for note in examined.notes:
@@ -178,66 +216,9 @@ def check(folder: FolderArgument, as_json: JsonOption = False) -> None:
 def show(folder: FolderArgument, as_json: JsonOption = False) -> None:
     """Show a bundle: labels, input, files, calibration, and the scores that it can give."""
     examined = examine(folder)
-    _refuse(examined)
-    found = _facts(examined)
+    refuse(examined)
+    found = known_facts(examined)
     if as_json:
         print_json(found)
     else:
-        _print(found)
-
-
-def _refuse(examined: Examined) -> None:
-    if examined.problems:
-        raise BundleError(f"bundle {examined.folder} cannot be used", examined.problems)
-
-
-def _facts(examined: Examined) -> dict[str, Any]:
-    if examined.description is None:
-        raise BundleError(f"bundle {examined.folder} cannot be used", examined.problems)
-    return facts(examined, examined.description)
-
-
-def _print(found: dict[str, Any]) -> None:
-    """The facts for people."""
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(Text(found["id"], style="bold"))
-    for heading, text in _lines(found):
-        console.print(Text(f"{heading:10} {text}"))
-
-
-def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
-    given, output, labels = found["input"], found["output"], found["labels"]
-    height, width = given["size"]
-    pixels = f"{given['name']}: {height} x {width} px {given['colour']} at {given['gsd_m']:g} m"
-    scaling = f"mean {_numbers(given['mean'])}, scale {_numbers(given['scale'])}"
-    outputs = f"{output['logits']} ({len(labels)})"
-    if output["embedding_values"]:
-        outputs += f", {output['embedding']} ({output['embedding_values']})"
-    provenance = found["provenance"]
-    return [
-        ("labels", f"{len(labels)}: {', '.join(labels)}"),
-        ("input", f"{pixels} per pixel; {scaling}"),
-        *(("model", f"{each['file']}, {size(each['bytes'])}") for each in found["members"]),
-        ("outputs", outputs),
-        ("last layer", f"in {found['head']}" if found["head"] else "not known"),
-        ("calibrated", _calibrated(found["calibration"])),
-        ("scores", ", ".join(found["scores"])),
-        *(("", f"no {score}: needs {lack}") for score, lack in found["lacking"].items()),
-        *(("note", note) for note in found["notes"]),
-        ("trained on", provenance["training_data"]),
-        ("licence", provenance["licence"]),
-    ]
-
-
-def _calibrated(calibration: dict[str, Any] | None) -> str:
-    if calibration is None:
-        return "no: scores have no p-values"
-    fused = ", ".join(calibration["fused"]) or "nothing"
-    return (
-        f"on {calibration['tiles']} tiles, {size(calibration['bytes'])}; fused: {fused}; "
-        f"smallest p {calibration['smallest_p']:.2g}"
-    )
-
-
-def _numbers(values: list[float]) -> str:
-    return ", ".join(f"{value:g}" for value in values)
+        show_facts(found)
