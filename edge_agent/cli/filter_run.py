@@ -30,6 +30,8 @@ from edge_agent.records.recorder import ReadingMemory, Recorder
 from edge_agent.records.values import Caps, Survey
 from edge_agent.scoring.calibration import OOD, Calibration, CalibrationError
 from edge_agent.scoring.calibration_arrays import read_arrays
+from edge_agent.scoring.ensembles import ENSEMBLE_SCORES
+from edge_agent.scoring.logits import LOGIT_SCORES
 from edge_agent.selection.policy import PolicySettings, policy_id
 from edge_agent.settings import EdgeSettings
 from operations import sd_notify
@@ -173,6 +175,8 @@ def usable_calibration(bundle: Bundle, policy: PolicySettings) -> Calibration | 
     ]
     if problems:
         raise SettingsError("the policy asks for more than the calibration can give", problems)
+    if not policy.thresholds.chosen() and not policy.audit_share:
+        _log.warning("policy.thresholds uses no score and audit_share is 0: nothing will be kept")
     for warning in calibration.warnings:
         _log.warning("calibration of %s: %s", bundle.id, warning)
     return calibration
@@ -187,7 +191,11 @@ def calibration_of(bundle: Bundle) -> Calibration | None:
     if bundle.calibration is None:
         return None
     try:
-        return read_arrays(bundle.calibration, classes=len(bundle.description.labels))
+        made = read_arrays(bundle.calibration, classes=len(bundle.description.labels))
+        if bundle.description.output.embedding is None:
+            # What the model does not show cannot be scored, whatever the calibration knows.
+            made = made.only({*LOGIT_SCORES, *ENSEMBLE_SCORES})
+        return made
     except CalibrationError as error:
         problems = [Problem(f"calibration.npz: {text}", _AGAIN) for text in error.problems]
         raise BundleError(f"bundle {bundle.folder} cannot be used", problems) from error

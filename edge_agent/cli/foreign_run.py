@@ -10,7 +10,7 @@ from edge_agent.foreign import ForeignGround
 from edge_agent.novelty.leaders import Leaders, calibrated_epsilon, leaders_for
 from edge_agent.records.database import Database
 from edge_agent.records.drift import DriftMemory, read_drift
-from edge_agent.scoring.calibration import Calibration
+from edge_agent.scoring.calibration import OOD, Calibration
 from edge_agent.scoring.drift import LEVEL, DriftTest, familiar_share
 from edge_agent.scoring.survey_watch import SurveyWatch
 from edge_agent.selection.policy import PolicySettings
@@ -51,9 +51,10 @@ def drift_test(calibration: Calibration, policy: PolicySettings) -> DriftTest:
         ValueError: it has too few tiles for any tile to be strange.
     """
     table = calibration.fusion.table
+    reached = calibration.smallest_p(OOD) <= LEVEL + 1e-12
     share = familiar_share(
         len(table) - 1,
-        int(np.count_nonzero(table <= LEVEL + 1e-12)),
+        int(np.count_nonzero(table <= LEVEL + 1e-12)) if reached else 0,
         slack=policy.foreign_slack,
         risk=policy.foreign_alarm / 2,
         level=LEVEL,

@@ -39,7 +39,7 @@ from edge_agent.scoring.calibration import (
     predicted,
 )
 from edge_agent.scoring.fitting import fit_calibration
-from edge_agent.scoring.fusion import WEAK_BY
+from edge_agent.scoring.fusion import weak_by
 from edge_agent.scoring.references import Head
 
 _FEW: Final = 100
@@ -211,7 +211,7 @@ def _why(calibration: Calibration) -> str:
         return "one score for each kind of evidence; without labels none can be weighed"
     return (
         "one score for each kind of evidence, less those whose AUROC on stand-ins (known classes "
-        f"left out in turn) is more than {WEAK_BY:g} below the best one's"
+        f"left out in turn) is more than {weak_by(calibration.size):.2f} below the best one's"
     )
 
 

@@ -117,12 +117,17 @@ class Calibration:
         return lacking(self.familiar.outputs, self.references)
 
     def smallest_p(self, name: str) -> float:
-        """The smallest p-value that a score, or `ood`, can be sure to reach.
+        """The smallest p-value that a tile of any class can reach by a score, or by `ood`.
 
         Raises:
             KeyError: no such score.
         """
-        return float(self.fusion.table[0]) if name == OOD else self.ranks[name].smallest
+        if name != OOD:
+            return self.ranks[name].smallest
+        # As strange as can be by every member: once for each class with ranks of its own.
+        members = self.fusion.members
+        least = {member: self.ranks[member].smallest_by_class() for member in members}
+        return float(self.fusion.p_values(self.fusion.statistic(least)).max())
 
     def only(self, names: Collection[str]) -> Calibration:
         """The same with these scores alone; what is fused are the fused ones among them, or all.
@@ -152,12 +157,10 @@ class Calibration:
         faulty = np.array([reason is not None for reason in reasons], dtype=bool)
         classes = predicted(outputs)
         # A tile without a score is ranked as the most familiar, and then blotted out.
-        p_values = {
-            name: ranks.p_values(
-                np.where(faulty, -np.inf, lowered(name, found[name], ranks.pooled)), classes
-            )
-            for name, ranks in self.ranks.items()
-        }
+        p_values = {}
+        for name, ranks in self.ranks.items():
+            ranked = lowered(name, found[name], self.own_scores[name])
+            p_values[name] = ranks.p_values(np.where(faulty, -np.inf, ranked), classes)
         scores = {**found, OOD: self.fusion.statistic(p_values)}
         p_values[OOD] = self.fusion.p_values(scores[OOD])
         return Scored(
@@ -219,8 +222,10 @@ def assemble(
         name: rank(values, classes, options.class_minimum) for name, values in own_scores.items()
     }
     own = {name: ranks[name].own_p_values(own_scores[name], classes) for name in ranks}
-    width = familiar.outputs.logits.shape[1]
-    members = options.fuse or choose_members(candidates or tuple(ranks), stand_in_auroc, width)
+    tiles, width = familiar.outputs.logits.shape
+    members = options.fuse or choose_members(
+        candidates or tuple(ranks), stand_in_auroc, classes=width, tiles=tiles
+    )
     if absent := [name for name in members if name not in ranks]:
         raise CalibrationError([f"{name} cannot be fused: it is not there" for name in absent])
     labels = familiar.labels

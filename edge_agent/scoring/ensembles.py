@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import numpy.typing as npt
 
 from edge_agent.scoring.logits import Floats, softmax
+
+ENSEMBLE_SCORES: Final = ("ensemble_entropy", "ensemble_mutual_information")
 
 
 def member_probabilities(member_logits: npt.ArrayLike) -> Floats:

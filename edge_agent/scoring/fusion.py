@@ -1,10 +1,10 @@
 """Several p-values of a tile into one, `ood`, which is again a valid p-value.
 
 No score sees everything, and which is best changes with the training recipe. So the evidence of
-several kinds of score is added up: `-2 ln p`, as Fisher (1932) does, of the more surprised half of
-them (the rank truncated product of Dudbridge and Koeleman 2003, K = half), so that a member that
-sees nothing does not drown one that does. The scores depend on each other, so the sum has no known
-distribution: it is ranked again among the calibration tiles.
+several kinds of score is added up: `-2 ln p`, as Fisher (1932) does, mostly of the more surprised
+half of them (after the rank truncated product of Dudbridge and Koeleman 2003), so that a member
+that sees nothing does not drown one that does. The scores depend on each other, so the sum has no
+known distribution: it is ranked again among the calibration tiles.
 """
 
 from __future__ import annotations
@@ -32,8 +32,11 @@ the decision boundaries, local density, distance to the classes as a whole (for 
 same less what all tiles share (for what is near), what the head does not see, and disagreement.
 The other scores are close relatives of one of these."""
 
+CALM_WEIGHT: Final = 0.25
+"""Of the members that are less surprised."""
 WEAK_BY: Final = 0.05
-"""A member whose AUROC on stand-ins is this much below the best member's is left out."""
+WEAK_BY_CHANCE: Final = 0.5
+"""A member whose AUROC on stand-ins is `weak_by(n)` below the best member's is left out."""
 WIDENED_BELOW: Final = 100
 """With fewer calibration tiles a p-value is the upper bound of what the tiles allow."""
 
@@ -77,9 +80,14 @@ def fuse(members: Sequence[str], own_p_values: Mapping[str, Floats]) -> Fusion:
 
 
 def statistic(p_values: Mapping[str, Floats], members: Sequence[str]) -> Floats:
-    """(N,) `-2 sum ln p` over the half of the members with the smallest p-values."""
+    """(N,) `-2 sum ln p` over the half of the members with the smallest p-values.
+
+    The other half counts for a quarter: it tells tiles apart to which the first half gives the
+    smallest p-values that there are.
+    """
     surprises = np.sort(np.stack([-2.0 * np.log(p_values[name]) for name in members]), axis=0)
-    return np.asarray(surprises[len(members) // 2 :].sum(axis=0))
+    half = len(members) // 2
+    return np.asarray(surprises[half:].sum(axis=0) + CALM_WEIGHT * surprises[:half].sum(axis=0))
 
 
 FEW_CLASSES: Final = 3
@@ -87,8 +95,13 @@ FEW_CLASSES: Final = 3
 difference, sees nothing else."""
 
 
+def weak_by(tiles: int) -> float:
+    """How far below the best a member's AUROC may be; more where few tiles tell by chance."""
+    return WEAK_BY + WEAK_BY_CHANCE / float(np.sqrt(max(tiles, 1)))
+
+
 def choose_members(
-    present: Sequence[str], stand_in_auroc: Mapping[str, float], classes: int
+    present: Sequence[str], stand_in_auroc: Mapping[str, float], *, classes: int, tiles: int
 ) -> tuple[str, ...]:
     """The scores to fuse, chosen without any out-of-distribution tile.
 
@@ -98,4 +111,5 @@ def choose_members(
     blind = {"rmds_pp"} if classes < FEW_CLASSES else set()
     candidates = [name for name in KINDS if name in present and name not in blind] or list(present)
     best = max((stand_in_auroc.get(name, 0.0) for name in candidates), default=0.0)
-    return tuple(name for name in candidates if stand_in_auroc.get(name, best) >= best - WEAK_BY)
+    least = best - weak_by(tiles)
+    return tuple(name for name in candidates if stand_in_auroc.get(name, best) >= least)

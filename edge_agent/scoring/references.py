@@ -14,6 +14,7 @@ import numpy.typing as npt
 from edge_agent.domain import Outputs
 from edge_agent.scoring.directions import directions
 from edge_agent.scoring.ensembles import (
+    ENSEMBLE_SCORES,
     entropy_of_mean,
     member_probabilities,
     mutual_information,
@@ -39,8 +40,7 @@ SCORE_NAMES: Final = (
     "knn",
     "vim",
     "fdbd",
-    "ensemble_entropy",
-    "ensemble_mutual_information",
+    *ENSEMBLE_SCORES,
 )
 _LARGEST: Final = 1e100
 """Of a feature to fit on: squares and their sums stay finite."""

@@ -227,14 +227,34 @@ def test_logits_alone_are_enough() -> None:
 
 
 def test_small_sets_are_said_to_be_small() -> None:
-    """Below 100 tiles a warning says what the tiles allow, and ood is never smaller than that."""
+    """Below 100 tiles a warning says what the tiles allow, and ood is widened to that."""
     world = World(9)
     made = fit_calibration(world.tiles(30), world.head, training=world.tiles(80), options=SMALL)
     assert "only 30 calibration tiles" in made.warnings[0]
     scored = made.judge(world.tiles(50, shift=20.0).outputs)
-    assert made.smallest_p(OOD) == pytest.approx(1 - 0.1 ** (1 / 30))
+    assert made.smallest_p(OOD) >= 1 - 0.1 ** (1 / 30) - 1e-12
     assert scored.p_values[OOD].min() >= made.smallest_p(OOD)
     assert scored.p_values["knn"].min() == made.smallest_p("knn") == 1 / 31
+
+
+@pytest.mark.parametrize(("count", "class_minimum"), [(40, 100), (150, 100), (400, 30)])
+def test_the_smallest_p_is_reached_and_never_undercut(count: int, class_minimum: int) -> None:
+    """The strangest tile there can be, of each class, has the p-value that is stated, or more
+    than it in no class."""
+    world = World(16)
+    options = CalibrationOptions(SMALL.scores, class_minimum)
+    made = fit_calibration(world.tiles(count), world.head, training=world.tiles(90),
+                           options=options)  # fmt: skip
+    stated = made.smallest_p(OOD)
+    reached = []
+    for number in (None, *made.ranks["knn"].by_class):
+        ranks = {name: made.ranks[name] for name in made.fusion.members}
+        p = {
+            name: own.p_values(np.array([np.inf]), np.array([-1 if number is None else number]))
+            for name, own in ranks.items()
+        }
+        reached.append(float(made.fusion.p_values(made.fusion.statistic(p))[0]))
+    assert max(reached) == stated
 
 
 @pytest.mark.parametrize(

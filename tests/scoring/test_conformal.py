@@ -21,13 +21,13 @@ def test_p_values_by_hand_with_ties() -> None:
 
 
 def test_a_class_with_enough_tiles_is_ranked_by_itself() -> None:
-    """Class 1 has three tiles and its own ranks; class 0 with two is ranked among all five."""
+    """With ranks of their own from two tiles on, each class is ranked among its own tiles."""
     scores = np.array([0.0, 10.0, 1.0, 2.0, 3.0])
     classes = np.array([0, 0, 1, 1, 1])
-    ranks = rank(scores, classes, 3)
+    ranks = rank(scores, classes, 2)
     p = ranks.p_values(np.array([2.5, 2.5]), np.array([0, 1]))
-    np.testing.assert_array_equal(p, [3 / 6, 2 / 4])
-    assert ranks.smallest == 1 / 4
+    np.testing.assert_array_equal(p, [2 / 3, 2 / 4])
+    assert ranks.smallest == 1 / 3
 
 
 @given(
@@ -74,3 +74,36 @@ def test_each_class_keeps_its_promise() -> None:
     assert np.mean(own) <= 0.1 + 3 * np.std(own) / np.sqrt(len(own))
     assert np.mean(own) >= 0.08
     assert np.mean(pooled) > 0.15
+
+
+def test_a_small_hard_class_breaks_nobodys_promise() -> None:
+    """A class too small for ranks of its own is not ranked among all, most of them easy tiles.
+
+    Among all, more than a in all would be called unusual: the hard ones beside a of each easy
+    class.
+    """
+    rng = np.random.default_rng(4)
+    whole = []
+    for _ in range(200):
+        classes = rng.choice([0, 1, 2], p=[0.45, 0.45, 0.1], size=1000)
+        scores = rng.normal(size=1000) + 2.5 * (classes == 2)
+        p = rank(scores[:600], classes[:600], 100).p_values(scores[600:], classes[600:])
+        whole.append((p <= 0.05).mean())
+    assert np.mean(whole) <= 0.05 + 3 * np.std(whole) / np.sqrt(len(whole))
+    assert np.mean(whole) >= 0.035
+
+
+def test_a_rest_that_is_too_small_takes_the_smallest_class_in() -> None:
+    """Two tiles of class 2 alone could never be unusual: they share ranks with class 1."""
+    scores = np.arange(12.0)
+    classes = np.array([0] * 6 + [1] * 4 + [2] * 2)
+    ranks = rank(scores, classes, 4)
+    assert set(ranks.by_class) == {0}
+    p = ranks.p_values(np.array([6.0, 11.5, 5.0]), np.array([1, 2, 0]))
+    np.testing.assert_array_equal(p, [7 / 7, 1 / 7, 2 / 7])
+
+
+def test_a_class_never_met_is_ranked_among_all() -> None:
+    """Where every class has ranks of its own, one that no calibration tile had is among all."""
+    ranks = rank(np.arange(8.0), np.repeat([0, 1], 4), 4)
+    assert ranks.p_values(np.array([6.5]), np.array([2]))[0] == 2 / 9

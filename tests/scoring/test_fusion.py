@@ -12,9 +12,11 @@ from edge_agent.scoring.fusion import Fusion, choose_members, fuse, statistic
 
 
 def test_statistic_by_hand() -> None:
-    """Of four p-values the two smallest count, of three two, of one that one."""
+    """Of four p-values the two smallest count whole and the others a quarter, of one that one."""
     p = {"a": np.array([0.5]), "b": np.array([0.01]), "c": np.array([0.1]), "d": np.array([1.0])}
-    assert statistic(p, "abcd")[0] == pytest.approx(-2 * (math.log(0.01) + math.log(0.1)))
+    assert statistic(p, "abcd")[0] == pytest.approx(
+        -2 * (math.log(0.01) + math.log(0.1) + 0.25 * math.log(0.5))
+    )
     assert statistic(p, "acd")[0] == pytest.approx(-2 * (math.log(0.1) + math.log(0.5)))
     assert statistic(p, "d")[0] == 0.0
 
@@ -23,12 +25,12 @@ def test_members_are_one_per_kind_without_the_weak() -> None:
     """Relatives of a member are not fused, and a member blind to the stand-ins is left out."""
     present = ("msp", "entropy", "energy", "gen", "knn", "vim")
     aurocs = {"msp": 0.99, "entropy": 0.99, "energy": 0.95, "gen": 0.96, "knn": 0.90, "vim": 0.92}
-    assert choose_members(present, aurocs, 5) == ("energy", "gen", "vim")
-    assert choose_members(present, {}, 5) == ("energy", "gen", "knn", "vim")
-    assert choose_members(("msp", "margin"), {}, 5) == ("msp", "margin")
+    assert choose_members(present, aurocs, classes=5, tiles=10_000) == ("energy", "gen", "vim")
+    assert choose_members(present, {}, classes=5, tiles=10_000) == ("energy", "gen", "knn", "vim")
+    assert choose_members(("msp", "margin"), {}, classes=5, tiles=10_000) == ("msp", "margin")
     both = ("gen", "mahalanobis_pp", "rmds_pp")
-    assert choose_members(both, {}, 5) == both
-    assert choose_members(both, {}, 2) == ("gen", "mahalanobis_pp")
+    assert choose_members(both, {}, classes=5, tiles=10_000) == both
+    assert choose_members(both, {}, classes=2, tiles=10_000) == ("gen", "mahalanobis_pp")
 
 
 def literal_full_conformal(scores: np.ndarray, new: np.ndarray) -> float:
@@ -45,7 +47,7 @@ def literal_full_conformal(scores: np.ndarray, new: np.ndarray) -> float:
             -2 * math.log(sum(together[m, j] >= together[m, tile] for j in range(count)) / count)
             for m in range(members)
         )
-        statistics.append(sum(logs[members // 2 :]))
+        statistics.append(sum(logs[members // 2 :]) + 0.25 * sum(logs[: members // 2]))
     mine = statistics[-1]
     return sum(value >= mine - 1e-9 * max(abs(mine), 1.0) for value in statistics) / count
 
