@@ -21,7 +21,7 @@ from edge_agent.scoring.references import SCORE_NAMES
 from edge_agent.settings import EdgeSettings
 
 BIN = Path(sys.executable).parent
-TOLERANCE = 0.01
+TOLERANCE = 0.015
 """Of a measured figure; of a count, this share of it. Another processor rounds otherwise."""
 LARGEST_PICTURE = {".svg": 60_000, ".jpg": 100_000}
 TIMED = "times"
