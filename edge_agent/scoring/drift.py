@@ -11,9 +11,10 @@ of bounded votes: Waudby-Smith and Ramdas, JRSS B 86, 2023; betting on conformal
 Gammerman and Shafer, "Algorithmic Learning in a Random World", 2005, chapter 7.
 
 A block of ground has one vote per survey: the share of strange tiles among its first
-`TILES_PER_VOTE`, or among fewer where its frame ends or no more fit in. When a vote is closed
-depends on geometry alone, never on what was seen, so its mean is that of a single tile however
-much the tiles of a block depend on each other. Frames that come back to a block add nothing.
+`TILES_PER_VOTE`, or among fewer where its frame ends, no more fit in, or tiles of `MAX_OPEN` other
+blocks came since. When a vote is closed depends on geometry alone, never on what was seen, so its
+mean is that of a single tile however much the tiles of a block depend on each other. Frames that
+come back to a block add nothing.
 
 An alarm stays for the rest of the survey. It says that ground like the model's could hardly have
 looked like this; more ground cannot make what was seen unseen, and a policy that went back and
@@ -40,6 +41,8 @@ VOTE_UNIT: Final = 840
 """Votes are kept as whole 840ths: any share of 1 to 8 tiles is one exactly."""
 MAX_BLOCKS: Final = 65_536
 """Blocks that may vote in one survey: 160 km2 at 50 m. Later ones are not counted."""
+MAX_OPEN: Final = 128
+"""Votes open at once: in a mosaic that is askew or full of holes many blocks are never filled."""
 BETS: Final = (1 / 32, 1 / 8, 1 / 3, 2 / 3, 0.95)
 """Fractions of the capital put on strangeness; the large one for ground that is all foreign."""
 WEIGHTS: Final = (0.1, 0.1, 0.15, 0.15, 0.5)
@@ -158,7 +161,10 @@ def step(
     names = {tally.block for tally in closed}
     if block not in voted and block not in names and len(voted) + len(names) < MAX_BLOCKS:
         tallies, full = _counted(tallies, block, needed, strange)
-        closed += full
+        # The first is the one whose last tile came the longest ago.
+        spare = max(len(tallies) - MAX_OPEN, 0)
+        closed += [*full, *tallies[:spare]]
+        tallies = tallies[spare:]
     state = replace(
         state,
         tiles=state.tiles + 1,

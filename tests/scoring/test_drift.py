@@ -225,6 +225,21 @@ def test_memory_of_blocks_is_bounded() -> None:
     assert (state.tiles, state.cast, state.open) == (20, 0, ())
 
 
+def test_open_votes_are_bounded_in_a_frame_full_of_holes() -> None:
+    """A mosaic that shows one tile of each block: the block left the longest votes with what it
+    has, and no tile is counted twice."""
+    blocks = drift.MAX_OPEN + 40
+    places = [at(100.0 * n + 7.0, 7.0) for n in range(blocks)]
+    names = [ground_block(place, 50.0, 5.0)[0] for place in places]
+    watch = watched([tile(n == 0, "a", place) for n, place in enumerate(places)])
+    assert len(watch.state.open) == drift.MAX_OPEN
+    assert watch.take_news().blocks == tuple(names[:40])
+    assert watch.state.votes == ((0, 39), (840, 1))
+    watch.see(tile(True, "a", places[0]))
+    watch.see(tile(True, "b", None))
+    assert watch.state.cast == blocks
+
+
 @given(st.floats(-89.9, 89.9), st.floats(-180, 180), st.floats(-24, 24), st.floats(-24, 24))
 def test_blocks_are_as_large_as_they_say(
     latitude: float, longitude: float, east_m: float, north_m: float
