@@ -25,7 +25,8 @@ def needing(extra: str) -> Iterator[None]:
         missing = (error.name or "").partition(".")[0]
         if not missing or missing in OURS or missing in sys.stdlib_module_names:
             raise
+        hint = f"pip install 'tilesift[{extra}]', or in a clone of it: pip install '.[{extra}]'"
         raise OperatorError(
             f"a library that this program needs is not installed: {missing}",
-            [Problem("tilesift was installed without it", f"pip install 'tilesift[{extra}]'")],
+            [Problem("tilesift was installed without it", hint)],
         ) from error

@@ -59,6 +59,9 @@ def read_npz(path: Path, *, max_bytes: int = MAX_BYTES) -> Arrays:
             if declared > max_bytes:
                 raise ValueError(f"{declared} bytes of arrays, more than the {max_bytes} allowed")
             return {_name(entry): _array(archive, entry) for entry in entries}
+    except FileNotFoundError as error:
+        problem = Problem(f"{path}: no such file", "check the path")
+        raise ArraysFileError(f"cannot read {path}", [problem]) from error
     except _DAMAGED as error:
         raise ArraysFileError(
             f"cannot read {path}", [Problem(f"{path.name}: {_reason(error)}", "is it complete?")]
