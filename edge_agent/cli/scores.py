@@ -20,9 +20,15 @@ from edge_agent.inference.arrays_file import read_npz, write_npz
 from edge_agent.scoring.calibration import OOD, Calibration, CalibrationError, CalibrationOptions
 from edge_agent.scoring.calibration_arrays import read_arrays, written_options
 from edge_agent.scoring.references import SCORE_NAMES, lacking, raw_scores
-from operations.errors import OperatorError, Problem
+from operations.errors import ExitCode, OperatorError, Problem
 
 Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+class _UsageError(OperatorError):
+    """A flag with a value that it cannot have."""
+
+    exit_code = ExitCode.USAGE
 
 
 def scores_command(
@@ -62,9 +68,10 @@ def scores_command(
 ) -> None:
     """Score OUTPUTS against CALIBRATION and write one array per score.
 
-    Written are NAME, p_NAME for every score, the fused p-value ood, and for each tile valid and
-    reason. Higher scores are stranger; small p-values are unusual. Tiles with outputs that are not
-    finite are invalid: their numbers are NaN.
+    Written are, for every score, NAME and p_NAME; ood, the fused p-value; ood_statistic, what it
+    is the rank of; and for each tile valid and reason, empty where it is valid. Higher scores are
+    stranger; small p-values are unusual. Tiles with outputs that are not finite are invalid: their
+    numbers are NaN.
 
     Raw calibration arrays: logits (n,C), features (n,D), labels (n,), head_weight (C,D), head_bias
     (C,), member_logits (M,n,C). What is missing leaves out the scores that need it.
@@ -76,7 +83,7 @@ def scores_command(
         "gen_classes": gen_classes,
     }
     if out.name in ("", ".."):
-        raise OperatorError("nothing to write to", [Problem("--out names no file")])
+        raise _UsageError("nothing to write to", [Problem("--out names no file")])
     asked = None if fuse is None else _names(fuse)
     made = _calibration(calibration, given, class_minimum, asked)
     tiles = _outputs(outputs, made)
@@ -87,8 +94,9 @@ def scores_command(
             [Problem(f"{name}: {_lack(name, made)}") for name in unheard],
         )
     result, lacks = score_arrays(made, tiles)
+    replaced = out.exists()
     write_npz(out, result)
-    _report(out, usable, result, lacks, as_json)
+    _report(out, usable, result, lacks, as_json, replaced=replaced)
 
 
 def score_arrays(
@@ -136,7 +144,7 @@ def _names(fuse: str) -> tuple[str, ...]:
     if not names:
         problems.append(Problem("--fuse names no score", hint))
     if problems:
-        raise OperatorError("cannot fuse what is asked", problems)
+        raise _UsageError("cannot fuse what is asked", problems)
     return names
 
 
@@ -206,13 +214,20 @@ def _outputs(path: Path, calibration: Calibration) -> Outputs:
 
 
 def _report(
-    out: Path, calibration: Calibration, result: Arrays, lacks: Mapping[str, str], as_json: bool
+    out: Path,
+    calibration: Calibration,
+    result: Arrays,
+    lacks: Mapping[str, str],
+    as_json: bool,
+    *,
+    replaced: bool,
 ) -> None:
     names = [name for name in SCORE_NAMES if name in result]
     valid = result["valid"]
     if as_json:
         document = {
             "out": str(out),
+            "replaced": replaced,
             "tiles": len(valid),
             "invalid": int((~valid).sum()),
             "calibration_tiles": calibration.size,
@@ -224,16 +239,23 @@ def _report(
         typer.echo(msgspec.json.encode(document).decode())
         return
     table = Table("score", "median", "p <= 0.05", box=None, header_style="bold")
-    for name in (*names, OOD):
+    for name in (*names, OOD, "ood_statistic"):
         p = result[OOD] if name == OOD else result.get(f"p_{name}")
-        values = result["ood_statistic"] if name == OOD else result[name]
+        values = result[name]
         share = "" if p is None or not valid.any() else f"{(p[valid] <= 0.05).mean():.1%}"
         median = f"{np.median(values[valid]):.4g}" if valid.any() else ""
         table.add_row(name, median, share)
     console = Console()
     console.print(table)
     console.print(
-        f"{len(valid)} tiles, {int((~valid).sum())} invalid -> {out}",
+        f"ood is the fused p-value of {', '.join(calibration.fusion.members)}; "
+        "ood_statistic is what it is the rank of",
+        highlight=False,
+        soft_wrap=True,
+    )
+    place = f"{out} (replaced)" if replaced else f"{out}"
+    console.print(
+        f"{len(valid)} tiles, {int((~valid).sum())} invalid -> {place}",
         highlight=False,
         soft_wrap=True,
     )

@@ -165,25 +165,25 @@ def test_what_is_told_as_fused_is_what_was_fused(
 
 
 @pytest.mark.parametrize(
-    ("flags", "said"),
+    ("flags", "code", "said"),
     [
-        (("--fuse", "knn,nonsense"), "nonsense"),
-        (("--fuse", "knn"), "knn: the outputs lack"),
-        (("--fuse", " , "), "no score"),
-        (("--vim-dimension", 11), "there are 10 features"),
-        (("--out", "."), "no file"),
-        (("--out", ""), "no file"),
+        (("--fuse", "knn,nonsense"), 2, "nonsense"),
+        (("--fuse", "knn"), 3, "knn: the outputs lack"),
+        (("--fuse", " , "), 2, "no score"),
+        (("--vim-dimension", 11), 3, "there are 10 features"),
+        (("--out", "."), 2, "no file"),
+        (("--out", ""), 2, "no file"),
     ],
 )
 def test_what_cannot_be_done_is_refused(
-    tmp_path: Path, world: tuple[Arrays, Arrays], flags: tuple[object, ...], said: str
+    tmp_path: Path, world: tuple[Arrays, Arrays], flags: tuple[object, ...], code: int, said: str
 ) -> None:
     """Impossible wishes are told in a message, not ignored and not a traceback."""
     calibration, outputs = world
     np.savez(tmp_path / "c.npz", **calibration)
     np.savez(tmp_path / "o.npz", logits=outputs["logits"])
     done = run(tmp_path / "c.npz", tmp_path / "o.npz", "--out", tmp_path / "s.npz", *flags)
-    assert done.returncode == 3
+    assert done.returncode == code
     assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "s.npz").exists()
@@ -206,3 +206,24 @@ def test_spaces_between_fused_scores_do_no_harm(
     tight = scored(tmp_path, *world, "--fuse", "knn,msp")
     loose = scored(tmp_path, *world, "--fuse", "knn, msp,knn")
     np.testing.assert_array_equal(loose["ood"], tight["ood"])
+
+
+def test_the_table_says_what_was_fused_and_replaced(
+    tmp_path: Path, world: tuple[Arrays, Arrays]
+) -> None:
+    """`ood` has the median of the p-value, the statistic a row of its own; files are replaced."""
+    calibration, outputs = world
+    np.savez(tmp_path / "c.npz", **calibration)
+    np.savez(tmp_path / "o.npz", **outputs)
+    command = (tmp_path / "c.npz", tmp_path / "o.npz", "--out", tmp_path / "s.npz")
+    first, second = run(*command, "--fuse", "knn,energy"), run(*command, "--fuse", "knn,energy")
+    assert "replaced" not in first.stdout
+    assert "s.npz (replaced)" in " ".join(second.stdout.split())
+    assert "fused p-value of knn, energy" in second.stdout
+    with np.load(tmp_path / "s.npz") as written:
+        median = np.median(written["ood"])
+        told = run("--help").stdout
+        assert {"ood", "ood_statistic", "valid", "reason"} <= set(written)
+    (row,) = [line.split() for line in second.stdout.splitlines() if line.startswith(" ood ")]
+    assert float(row[1]) == pytest.approx(median, rel=1e-3)
+    assert all(name in told for name in ("ood_statistic", "valid", "reason"))
