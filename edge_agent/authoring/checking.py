@@ -15,6 +15,7 @@ from edge_agent.authoring.outlook import Outlook, outlook
 from edge_agent.authoring.probes import random_tiles
 from edge_agent.authoring.running import Floats, head_allowance
 from edge_agent.domain import Outputs
+from edge_agent.evaluation.calibration_notes import threshold_note
 from edge_agent.inference.bundle import (
     BUNDLE_FILE,
     CALIBRATION_FILE,
@@ -173,6 +174,8 @@ def _notes(
     calibration: Calibration | None,
 ) -> list[str]:
     notes = [] if calibration is None else list(calibration.warnings)
+    if calibration is not None and (told := threshold_note(calibration)) is not None:
+        notes.append(told)
     if calibration is None:
         notes.append("not calibrated: scores have no p-values; see edge-agent calibrate")
     if outputs is not None and outputs.features is None:

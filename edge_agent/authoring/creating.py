@@ -31,7 +31,7 @@ from edge_agent.authoring.writing import Contents, write_bundle
 from edge_agent.inference.bundle import InputSpec
 from edge_agent.inference.network import FAILURES
 from edge_agent.inference.preprocess import Preprocess
-from operations.errors import Problem
+from operations.errors import ExitCode, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,4 +163,7 @@ def _answer(original: Original, prepared: npt.NDArray[np.float32]) -> tuple[Floa
 
 
 def _refused(order: BundleOrder, problems: list[Problem]) -> AuthoringError:
-    return AuthoringError(f"no bundle was made of {order.model}", problems)
+    error = AuthoringError(f"no bundle was made of {order.model}", problems)
+    if any(order_problems(order)):
+        error.exit_code = ExitCode.USAGE
+    return error

@@ -35,7 +35,7 @@ from edge_agent.inference.bundle import (
 )
 from edge_agent.inference.ensemble import combine_heads
 from edge_agent.inference.head_file import HEAD_FILE, HeadArrays, write_head
-from operations.errors import Problem
+from operations.errors import ExitCode, Problem
 
 FEWEST: Final = 2
 
@@ -82,7 +82,10 @@ def join_bundles(order: JoinOrder) -> Joined:
     problems += _order_problems(order)
     problems += likeness_problems(parts)
     if problems:
-        raise AuthoringError(f"{order.out} was not made", problems)
+        error = AuthoringError(f"{order.out} was not made", problems)
+        if len(problems) == len([*naming_problems(order.bundle_name, order.version)]):
+            error.exit_code = ExitCode.USAGE
+        raise error
     description = _description(order, parts)
     heads, notes = _heads(parts)
     card = joined_card(description, [part.bundle.description for part in parts], bool(heads))

@@ -21,6 +21,7 @@ from edge_agent.cli.image_sets import (
     RootOption,
     UnlabelledOption,
     Viewer,
+    check_page_place,
     told,
     write_page,
 )
@@ -38,6 +39,12 @@ from edge_agent.settings import load_settings
 from operations.errors import ExitCode, OperatorError, Problem
 
 _SHOWN_CONFUSIONS: Final = 5
+_LEGEND: Final = (
+    "false alarms: familiar tiles called unusual by a calibration that has not seen them",
+    "smallest p: no p-value can be lower; a threshold below it would never keep a tile",
+    "stand-ins: AUROC of known classes, left out in turn, in the place of unknown ones",
+    "fused: taken into ood, the one p-value of all evidence together",
+)
 
 
 def calibrate(
@@ -84,15 +91,16 @@ def calibrate(
     if target.exists() and not force:
         hint = "--force replaces it, --out writes another"
         raise OperatorError("nothing was done", [Problem(f"{target} exists", hint)])
+    check_page_place(report)
     source = parse_source(images, root)
     if labels is not None:
         source = replace(source, labels=labels)
     viewer = Viewer(model, load_settings(config), frames=frames)
     use: LabelUse = "ignore" if unlabelled else "match"
-    familiar = viewer.see("images", source, use)
+    familiar = viewer.see("the familiar set", source, use)
     trained = None
     if training is not None:
-        trained = viewer.see("training", parse_source(training, root), use)
+        trained = viewer.see("the training set", parse_source(training, root), use)
     made = _calibrated(model, familiar, trained, neighbours)
     digest = model.model_sha256.hex()
     write_calibration(target, to_arrays(made.calibration), model_sha256=digest)
@@ -156,6 +164,8 @@ def _show(report: CalibrationReport, target: Path, as_json: bool) -> None:
         )
     console.print(Text(f"last layer: {report.head_in_words}"))
     console.print(_table(report))
+    for line in _LEGEND:
+        console.print(line, style="dim")
     console.print(f"ood fuses {', '.join(report.fused)}: {report.fused_because}")
     for name, lack in report.lacking.items():
         console.print(f"left out {name}: {lack}", markup=False)

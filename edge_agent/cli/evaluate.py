@@ -18,6 +18,7 @@ from edge_agent.cli.image_sets import (
     RootOption,
     UnlabelledOption,
     Viewer,
+    check_page_place,
     write_page,
 )
 from edge_agent.cli.options import ConfigOption, JsonOption
@@ -71,6 +72,7 @@ def evaluate(
     the threshold that finds 95 % of the OOD tiles. Intervals are 95 %: bootstrap, Wilson for
     shares. Give at least one set with --ood, --near or --far.
     """
+    check_page_place(report)
     sources = stranger_sources({"ood": ood, "near": near, "far": far}, root)
     model = read_bundle(bundle)
     calibration = calibration_of(model)

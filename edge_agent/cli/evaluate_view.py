@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 from rich.console import Console
 from rich.table import Table
 
@@ -11,6 +14,8 @@ from edge_agent.evaluation.evaluating import Evaluation
 from edge_agent.evaluation.intervals import Estimate, Share
 from edge_agent.evaluation.metrics import BUDGETS
 from edge_agent.scoring.calibration import OOD
+
+_FOUND: Final = "OOD tiles with p <= 0.02 (the filter's default) / with p <= 0.05"
 
 
 def show_evaluation(found: Evaluation) -> None:
@@ -40,9 +45,10 @@ def show_evaluation(found: Evaluation) -> None:
 def _show_notes(console: Console, found: Evaluation, main: GroupFigures) -> None:
     console.print(f"FPR95: {found.definitions['fpr95']}", markup=False)
     fused = main.scores.get(OOD)
+    console.print(f"intervals {found.definitions['intervals']}", markup=False)
     if fused is not None:
         console.print(
-            f"ood fuses {', '.join(found.fused)}. It is {found.definitions['ood']}: AUROC "
+            f"ood fuses {', '.join(found.fused)}. It is {found.definitions['ood']}: "
             f"{_value(fused.auroc_of_p)} {_interval(fused.auroc_of_p)}",
             markup=False,
         )
@@ -91,9 +97,9 @@ def _sets_table(groups: list[GroupFigures]) -> Table:
                 _value(figures["auroc"]),
                 _interval(figures["auroc"]),
                 _value(figures["fpr95"]),
-                _found(score.found.get("0.05")),
+                _found(score.found),
             )
-    table.caption = "the fused score and the best single one; found: OOD tiles with p <= 0.05"
+    table.caption = f"the fused score and the best single one;\nfound: {_FOUND}"
     table.caption_justify = "left"
     return table
 
@@ -111,12 +117,12 @@ def _scores_table(group: GroupFigures) -> Table:
             _value(figures["aupr"]),
             _value(figures["fpr95"]),
             *(_value(figures[f"harvest_{budget}"]) for budget in budgets),
-            _found(score.found.get("0.05")),
+            _found(score.found),
             style=_style(name),
         )
     table.caption = (
         f"{', '.join(headings)}: share of OOD tiles among the top so many of all tiles compared;\n"
-        "found: OOD tiles with p <= 0.05"
+        f"found: {_FOUND}"
     )
     table.caption_justify = "left"
     return table
@@ -158,8 +164,10 @@ def _rate(share: Share) -> str:
     return f"{100 * share.value:.1f} % {100 * share.low:.0f}..{100 * share.high:.0f}"
 
 
-def _found(share: Share | None) -> str:
-    return "" if share is None or share.value is None else f"{100 * share.value:.0f} %"
+def _found(shares: Mapping[str, Share]) -> str:
+    values = [shares[alpha].value for alpha in ("0.02", "0.05") if alpha in shares]
+    known = [f"{100 * value:.0f}" for value in values if value is not None]
+    return f"{'/'.join(known)} %" if known else ""
 
 
 def _invalid(count: int) -> str:

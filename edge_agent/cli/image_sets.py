@@ -35,7 +35,7 @@ FramesOption = Annotated[
     typer.Option(
         "--frames",
         help="Cut all images into tiles as the filter does, else each is one tile; DIR:frames "
-        "does so for one set.",
+        "does so for one set. Intervals then draw whole images, not tiles.",
     ),
 ]
 UnlabelledOption = Annotated[
@@ -81,6 +81,17 @@ def _bar(name: str, listing: Listing, *, counted: bool) -> Iterator[Callable[[in
         total = len(listing.entries) if counted else None
         task = bar.add_task(f"tiles of {name}", total=total)
         yield lambda tiles: bar.update(task, advance=tiles)
+
+
+def check_page_place(path: Path | None) -> None:
+    """Before the work is done: can a page be written there?
+
+    Raises:
+        OperatorError: its folder is missing.
+    """
+    if path is not None and not path.absolute().parent.is_dir():
+        problem = Problem(f"{path}: there is no folder {path.parent}", "make it, or choose another")
+        raise OperatorError("the page cannot be written", [problem])
 
 
 def write_page(path: Path, render: Callable[[], str]) -> bool:

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 import numpy as np
 
+from edge_agent.evaluation.calibration_notes import temperature_note, threshold_note, unweighed
 from edge_agent.evaluation.honesty import (
     conflict_notes,
     near_content,
@@ -208,7 +209,7 @@ def _why(calibration: Calibration) -> str:
     if calibration.options.fuse:
         return "as asked for"
     if not calibration.stand_in_auroc:
-        return "one score for each kind of evidence; without labels none can be weighed"
+        return f"one score for each kind of evidence; none can be weighed: {unweighed(calibration)}"
     return (
         "one score for each kind of evidence, less those whose AUROC on stand-ins (known classes "
         f"left out in turn) is more than {weak_by(calibration.size):.2f} below the best one's"
@@ -227,6 +228,10 @@ def _size_notes(familiar: Familiar, calibration: Calibration, held: HeldOut | No
         notes.append("all tiles show the same content: how true the p-values are cannot be told")
     if contents < count and contents < _FEW:
         notes.append(f"{count} tiles, but only {contents} different contents: give more")
+    if (asked_too_much := threshold_note(calibration)) is not None:
+        notes.append(asked_too_much)
+    if (limit := temperature_note(calibration.temperature)) is not None:
+        notes.append(limit)
     if familiar.labels is None:
         notes.append("no labels: accuracy, temperature and the choice of scores cannot be told")
     return notes

@@ -46,8 +46,11 @@ DEFINITIONS: Final[Mapping[str, str]] = {
     "than that share over the budget",
     "misclassification": "AUROC of wrongly named familiar tiles against rightly named ones",
     "false_harvest": "share of familiar tiles with p at or below alpha; it should not exceed it",
-    "ood": "ranked by the fused statistic; auroc_of_p ranks by its p-value",
-    "intervals": "95 %: percentile bootstrap for rankings, Wilson's for shares",
+    "ood": "ranked by the fused statistic, the combined p-values of the scores that it fuses; "
+    "auroc_of_p is the AUROC of its p-value, which knows fewer steps",
+    "intervals": "95 %: percentile bootstrap for rankings, Wilson's for shares; tiles that do not "
+    "speak for themselves are drawn together: of images cut into tiles (--frames) whole images, "
+    "else near-duplicates",
 }
 
 
@@ -175,8 +178,7 @@ def _warnings(
         found.append("no calibration: no p-values, no fused ood, and only scores from logits")
     else:
         found += calibration.warnings
-        known = calibration.familiar.outputs.logits
-        if (again := calibrated_on(familiar, known)).any():
+        if (again := calibrated_on(familiar.outputs, calibration.familiar.outputs)).any():
             names = [familiar.names[row] for row in np.flatnonzero(again)]
             found.append(
                 f"{len(names)} tiles of {familiar.name} are calibration tiles: figures flatter. "

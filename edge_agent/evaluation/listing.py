@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
-from edge_agent.imagery.files import FrameFile, find_frame_files
+from edge_agent.imagery.files import IMAGE_SUFFIXES, FrameFile, find_frame_files
 from operations.errors import ExitCode, OperatorError, Problem
 
 LabelUse = Literal["match", "show", "ignore"]
@@ -95,6 +95,9 @@ def list_set(source: SetSource, known: Sequence[str], use: LabelUse) -> Listing:
     if not source.place.exists():
         problem = Problem(f"{source.place} does not exist", "check the path")
         raise ImageSetError("no images to look at", [problem])
+    if source.place.is_file() and source.place.suffix.lower() in IMAGE_SUFFIXES:
+        problem = Problem(f"{source.place} is one image: one is not enough", "give a folder")
+        raise ImageSetError("no set of images", [problem])
     if source.place.is_dir():
         said, notes = _of_folder(source, use)
     else:
@@ -102,11 +105,23 @@ def list_set(source: SetSource, known: Sequence[str], use: LabelUse) -> Listing:
     if not said:
         hint = "images end in .tif, .tiff, .jpg, .jpeg, .png or .webp"
         raise ImageSetError("no images to look at", [Problem(f"{source.place}: none found", hint)])
+    matched = _matched(source.place, said, known) if use == "match" else ()
+    _check_there(source, (file for file, _ in said))
     if use == "ignore":
         return Listing(tuple(Entry(file, None, None) for file, _ in said), notes)
     if use == "show":
         return Listing(tuple(Entry(file, label, None) for file, label in said), notes)
-    return Listing(_matched(source.place, said, known), notes)
+    return Listing(matched, notes)
+
+
+def _check_there(source: SetSource, files: Iterable[FrameFile]) -> None:
+    """Raises ImageSetError where a CSV stands elsewhere than its images, and nobody said where."""
+    paths = [file.path for file in files]
+    if source.root is not None or any(path.exists() for path in paths):
+        return
+    told = f"not one image of {source.place} is there; the first would be {paths[0]}"
+    hint = "say what its paths are relative to: --root DIR"
+    raise ImageSetError("no images to look at", [Problem(told, hint)])
 
 
 _Said = list[tuple[FrameFile, str | None]]
@@ -178,11 +193,28 @@ def _rows(table: Path, where: Mapping[str, str]) -> list[tuple[int, tuple[str, s
     ]
     if path is None or label is None or problems:
         raise ImageSetError(f"{table} cannot be used", problems)
-    return [
-        (reader.line_num, ((row[path] or "").strip(), (row[label] or "").strip()))
-        for row in reader
+    numbered = [(reader.line_num, row) for row in reader]
+    found = [
+        (number, ((row[path] or "").strip(), (row[label] or "").strip()))
+        for number, row in numbered
         if all((row[column or ""] or "").strip() == value for column, value in wanted.items())
     ]
+    if wanted and not found:
+        raise _no_row(table, wanted, [row for _, row in numbered])
+    return found
+
+
+def _no_row(
+    table: Path, wanted: Mapping[str | None, str], rows: Sequence[Mapping[str, str | None]]
+) -> ImageSetError:
+    """Says which values there are in the columns that are asked about."""
+    problems = []
+    for column, value in wanted.items():
+        there = sorted({(row[column or ""] or "").strip() for row in rows})
+        told = f"{column} has: {_listed(there)}" if there else "it has no rows"
+        rest = " and the other conditions" if value in there else ""
+        problems.append(Problem(f"no row has {column}={value}{rest}", told))
+    return ImageSetError(f"no row of {table} is asked for", problems)
 
 
 def _file(path: Path, name: str) -> FrameFile:

@@ -118,10 +118,12 @@ def look_at(name: str, listing: Listing, look: Look) -> Seen:
     parts: list[Outputs] = []
     kept: list[tuple[str, Entry, int]] = []
     signs: list[tuple[bytes, int | None]] = []
+    unscaled: set[str] = set()
     for batch in _batches(tiles, look.batch_size):
         parts.append(look.session.run(look.session.prepare([tile.pixels for tile in batch])))
         kept += [(tile.name, tile.entry, tile.index) for tile in batch]
         signs += [signs_of(tile.pixels) for tile in batch]
+        unscaled |= {tile.entry.file.name for tile in batch if tile.own_scale}
         look.seen(len(batch))
     if not parts:
         raise _nothing_readable(name, unreadable)
@@ -137,7 +139,7 @@ def look_at(name: str, listing: Listing, look: Look) -> Seen:
         hashes=tuple(bits for _, bits in signs),
         images=np.array([numbers[id(entry)] for _, entry, _ in kept], dtype=np.int64),
         unreadable=tuple(unreadable),
-        notes=listing.notes,
+        notes=(*listing.notes, *_scale_notes(name, len(unscaled))),
         look=look,
     )
 
@@ -163,6 +165,13 @@ def signs_of(pixels: Pixels) -> tuple[bytes, int | None]:
     """What tells a tile's content: the digest of its pixels and its perceptual hash."""
     digest = hashlib.sha256(pixels.tobytes()).digest()
     return digest, perceptual_hash(pixels) if min(pixels.shape[:2]) >= SIDE else None
+
+
+def _scale_notes(name: str, count: int) -> list[str]:
+    if not count:
+        return []
+    told = "do not say at what scale they show the ground: cut at their own"
+    return [f"{count} images of {name} {told}"]
 
 
 def _nothing_readable(name: str, unreadable: Sequence[Unreadable]) -> ImageSetError:

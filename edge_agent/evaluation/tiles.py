@@ -25,6 +25,8 @@ class SetTile:
     """Which of the image's tiles; 0 for a whole image."""
     pixels: Pixels
     """At the bundle's input size."""
+    own_scale: bool = False
+    """Whether its image was cut without knowing at what scale it shows the ground."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def _cut_frame(entry: Entry, opened: OpenFrame, quality: QualitySettings) -> Ite
     for index, tile in enumerate(opened.tiles()):
         if assess(tile, quality).state == "ok":
             name = f"{entry.file.name}@{tile.row},{tile.column}"
-            yield SetTile(name, entry, index, tile.pixels)
+            yield SetTile(name, entry, index, tile.pixels, opened.frame.gsd_m is None)
 
 
 def _whole(entry: Entry, opened: OpenFrame, plan: TilePlan) -> SetTile:

@@ -16,6 +16,7 @@ from edge_agent.authoring import loading
 from edge_agent.authoring.errors import AuthoringError
 from edge_agent.inference.bundle import read_bundle
 from edge_agent.inference.session import InferenceSettings, Session
+from operations.errors import ExitCode
 
 Build = Callable[..., onnx.ModelProto]
 Make = Callable[..., Any]
@@ -33,6 +34,16 @@ def refusal(make: Make, model: Any, **changes: Any) -> str:
     with pytest.raises(AuthoringError) as caught:
         make(model, **changes)
     return str(caught.value)
+
+
+@pytest.mark.parametrize("flag", [{"gsd_m": -3.0}, {"name": "My Model!"}, {"version": ""}])
+def test_a_flag_with_a_wrong_value_is_a_matter_of_usage(
+    weights: Any, build_classifier: Build, make: Make, flag: dict[str, Any]
+) -> None:
+    """Exit code 2, as for any other flag that cannot be read."""
+    with pytest.raises(AuthoringError) as caught:
+        make(build_classifier(*gemm(weights)), **flag)
+    assert caught.value.exit_code == ExitCode.USAGE
 
 
 def test_a_multi_label_model(weights: Any, build_classifier: Build, make: Make) -> None:

@@ -253,6 +253,51 @@ def test_an_ensemble_disagrees_in_the_open(
     assert told["familiar"]["accuracy"]["value"] > 0.95
 
 
+def test_the_true_reason_why_nothing_is_weighed(bundle: Path, data: Path) -> None:
+    """One class folder of a model of four: labels were given, and are not said to be missing."""
+    (data / "one").mkdir()
+    (data / "held" / "a").rename(data / "one" / "a")
+    told = document(run("calibrate", bundle, data / "one", "--json"))
+    assert "all tiles are of one class" in told["fused_because"]
+    told = document(run("calibrate", bundle, data / "one", "--json", "--force", "--unlabelled"))
+    assert "without labels" in told["fused_because"]
+
+
+def test_too_few_tiles_for_the_filters_threshold_are_told_everywhere(
+    bundle: Path, data: Path
+) -> None:
+    """`calibrate`, `bundle check` and `bundle show` name 0.98 and what these tiles can give."""
+    few = paint(data / "few" / "a", 30, 70, 3).parent
+    told = document(run("calibrate", bundle, few, "--json"))
+    least = told["false_alarms"]["ood"]["smallest_p"]
+    (note,) = [text for text in told["warnings"] if "ood = 0.98" in text]
+    assert f"30 calibration tiles give {least:.2g}" in note
+    assert note in document(run("bundle", "check", bundle, "--json"))["notes"]
+    assert note in document(run("bundle", "show", bundle, "--json"))["notes"]
+    told = document(run("calibrate", bundle, data / "held", "--json", "--force"))
+    assert not [text for text in told["warnings"] if "ood = 0.98" in text]
+
+
+def test_a_temperature_at_its_limit_says_so(bundle: Path, data: Path) -> None:
+    """No tile is named wrongly: sharper and sharper would be right."""
+    for label, level in (("a", 30), ("d", 225)):
+        paint(data / "easy" / label, 30, level, 3, spread=2)
+    told = document(run("calibrate", bundle, data / "easy", "--json"))
+    assert told["accuracy"]["value"] == 1.0
+    assert any("too few wrong tiles to tell" in text for text in told["warnings"])
+
+
+def test_a_page_for_no_folder_is_refused_before_the_work(bundle: Path, data: Path) -> None:
+    """Neither calibration nor evaluation is run for a page that cannot be written."""
+    page = data / "none" / "page.html"
+    done = run("calibrate", bundle, data / "held", "--report", page)
+    assert done.code == 3
+    assert "there is no folder" in done.err
+    assert not (bundle / CALIBRATION_FILE).exists()
+    done = run("evaluate", bundle, "--id", data / "test", "--ood", data / "far", "--report", page)
+    assert (done.code, done.out) == (3, "")
+
+
 def test_few_tiles_warn(bundle: Path, tmp_path: Path) -> None:
     """Twelve tiles make a calibration that says how little it can promise."""
     folder = paint(tmp_path / "few" / "a", 12, 70, 3).parent
@@ -284,7 +329,7 @@ def test_bad_images_are_told_and_the_code_says_so(bundle: Path, data: Path) -> N
     (empty / "x.png").write_bytes(b"no image")
     done = run("calibrate", bundle, empty, "--force")
     assert done.code == 3
-    assert "no image of images can be read" in done.err
+    assert "no image of the familiar set can be read" in done.err
 
 
 def test_unknown_classes_are_told_with_the_known_ones(bundle: Path, data: Path) -> None:
@@ -361,6 +406,7 @@ def test_the_table_fits_80_columns(bundle: Path, data: Path) -> None:
     done = run("evaluate", bundle, "--id", data / "test", "--near", data / "near", "--far",
                data / "far")  # fmt: skip
     assert "…" not in done.out
+    assert "100/100 %" in done.out
     rows = [line for line in done.out.splitlines() if line.startswith(("mahalanobis_pp", "ood "))]
     assert len(rows) >= 6
     tables = [line for line in rows if not line.startswith("ood fuses")]
@@ -403,6 +449,8 @@ def test_frames_are_cut_into_tiles(bundle: Path, tmp_path: Path, data: Path) -> 
             "--frames", "--json")
     )  # fmt: skip
     assert (told["familiar"]["tiles"], told["groups"][0]["tiles"]) == (72, 72)
+    assert "12 images of familiar do not say at what scale" in " ".join(told["warnings"])
+    assert "whole images" in told["definitions"]["intervals"]
     mixed = document(
         run("evaluate", bundle, "--id", data / "test", "--ood", f"{tmp_path / 'foreign'}:frames",
             "--json")

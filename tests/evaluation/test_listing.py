@@ -163,3 +163,35 @@ def test_wrong_conditions_and_places(tmp_path: Path, paint: Paint) -> None:
     ]:
         with pytest.raises(ImageSetError, match=told):
             list_set(parse_source(text), LABELS, "match")
+
+
+def test_a_condition_that_no_row_fulfils_is_told_with_what_there_is(
+    tmp_path: Path, paint: Paint
+) -> None:
+    """The values that the column has, and which of two conditions is to blame."""
+    paint(tmp_path / "1.png")
+    table = tmp_path / "set.csv"
+    table.write_text(
+        "path,label,part,site\n1.png,sea,train,x\n2.png,sea,test,y\n", encoding="utf-8"
+    )
+    with pytest.raises(ImageSetError, match="no row has part=tset") as one:
+        list_set(parse_source(f"{table}:part=tset"), LABELS, "match")
+    assert "test, train" in str(one.value)
+    with pytest.raises(ImageSetError, match="part=test and the other conditions"):
+        list_set(parse_source(f"{table}:part=test,site=x"), LABELS, "match")
+
+
+def test_a_csv_away_from_its_images_asks_for_the_root(tmp_path: Path, paint: Paint) -> None:
+    """Where not one image is there and nobody said where they are."""
+    paint(tmp_path / "images" / "1.png")
+    table = tmp_path / "set.csv"
+    table.write_text("path,label\n1.png,sea\n", encoding="utf-8")
+    with pytest.raises(ImageSetError, match="--root"):
+        list_set(parse_source(str(table)), LABELS, "match")
+    assert list_set(parse_source(str(table), tmp_path / "images"), LABELS, "match").entries
+
+
+def test_one_image_is_not_enough(tmp_path: Path, paint: Paint) -> None:
+    """It is no table that cannot be read."""
+    with pytest.raises(ImageSetError, match="one is not enough"):
+        list_set(parse_source(str(paint(tmp_path / "1.png"))), LABELS, "match")
