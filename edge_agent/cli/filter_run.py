@@ -12,6 +12,7 @@ from pathlib import Path
 
 import msgspec
 
+from edge_agent.cli.fit_check import refuse_misfit
 from edge_agent.cli.foreign_run import foreign_ground
 from edge_agent.filter import Filter, FilterReport
 from edge_agent.foreign import ForeignGround
@@ -113,6 +114,8 @@ def opened_filter(settings: EdgeSettings) -> Iterator[tuple[Filter, Bundle, int]
     bundle = read_bundle(Path(settings.survey.bundle))
     session = Session(bundle, settings.inference)
     calibration = usable_calibration(bundle, settings.policy)
+    if calibration is not None:
+        refuse_misfit(bundle, session, calibration)
     records = settings.records
     path = Path(records.database)
     with open_database(path, max_bytes=records.database_max_bytes) as database:

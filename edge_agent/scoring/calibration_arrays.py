@@ -29,6 +29,7 @@ from edge_agent.scoring.references import (
     Head,
     References,
     ScoreOptions,
+    faults,
     lacking,
     raw_scores,
 )
@@ -100,7 +101,7 @@ def read_arrays(
         raise
     except MisfitError as error:
         raise CalibrationError(error.problems) from error
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise CalibrationError([f"the fitted arrays are damaged: {error}"]) from error
 
 
@@ -112,6 +113,8 @@ def _fitted(
         return fit_calibration(familiar, head, options=options)
     references = _references(arrays)
     check_outputs(familiar.outputs, references.depth, references.classes)
+    if any(faults(familiar.outputs)):
+        raise CalibrationError(["a calibration tile has no usable outputs: the fitted arrays are damaged"])
     written = written_options(arrays)
     own_scores = _own_scores(arrays, len(familiar.outputs.logits))
     given = set(SCORE_NAMES) - set(lacking(familiar.outputs, references))

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 from edge_agent.cli.app import app
 from edge_agent.cli.filter_run import imagery_at, run_filter
 from edge_agent.filter import FilterReport
-from edge_agent.inference.bundle import read_bundle
+from edge_agent.inference.bundle import BundleError, read_bundle
 from edge_agent.inference.session import InferenceSettings, Session
 from edge_agent.records.database import open_database
 from edge_agent.records.overview import overview
@@ -217,6 +217,28 @@ def test_a_calibration_too_small_says_so(
         rule = Shelf(database, 0).status("1").rules[0]
     assert not rule.active
     assert "15 calibration tiles" in rule.reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"features": np.random.default_rng(0).normal(size=(180, 5))}, "fitted were 5"),
+        ({"member_logits": np.random.default_rng(0).normal(size=(2, 180, 4))}, "an ensemble"),
+    ],
+    ids=["another embedding", "other members"],
+)
+def test_a_calibration_of_other_outputs_is_refused_before_the_flight(
+    calibrated: Callable[..., Path], tmp_path: Path, changes: dict[str, Any], told: str
+) -> None:
+    """Bound to the model's hash, but made of outputs that this bundle does not show."""
+    imagery, bundle = flight(tmp_path / "dark", foreign), calibrated()
+    with np.load(bundle / "calibration.npz") as kept:
+        arrays = dict(kept)
+    np.savez(bundle / "calibration.npz", **(arrays | changes))
+    with pytest.raises(BundleError) as caught:
+        run(settings(bundle, tmp_path / "edge.db"), imagery)
+    assert told in " ".join(problem.message for problem in caught.value.problems)
+    assert not (tmp_path / "edge.db").exists()
 
 
 def test_status_and_explain_tell_it(calibrated: Callable[..., Path], tmp_path: Path) -> None:

@@ -88,6 +88,7 @@ CHANGES: dict[str, Callable[[Array], Array]] = {
     "wide": lambda values: np.repeat(values, 2, axis=-1) if values.ndim else values,
     "scalar": lambda values: np.array(1.5),
     "nan": lambda values: np.full(values.shape, np.nan),
+    "infinite": lambda values: np.full(values.shape, np.inf),
 }
 
 
