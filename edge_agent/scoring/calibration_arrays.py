@@ -114,7 +114,7 @@ def _fitted(
     references = _references(arrays)
     check_outputs(familiar.outputs, references.depth, references.classes)
     if any(faults(familiar.outputs)):
-        raise CalibrationError(["a calibration tile has no usable outputs: the fitted arrays are damaged"])
+        raise CalibrationError(["calibration tiles hold numbers that are not finite"])
     written = written_options(arrays)
     own_scores = _own_scores(arrays, len(familiar.outputs.logits))
     given = set(SCORE_NAMES) - set(lacking(familiar.outputs, references))
