@@ -9,7 +9,7 @@ import numpy as np
 from edge_agent.foreign import ForeignGround
 from edge_agent.novelty.leaders import Leaders, calibrated_epsilon, leaders_for
 from edge_agent.records.database import Database
-from edge_agent.records.drift import DriftMemory, read_drift
+from edge_agent.records.drift import DriftMemory, forget_older_runs, read_drift
 from edge_agent.scoring.calibration import OOD, Calibration
 from edge_agent.scoring.drift import LEVEL, DriftTest, familiar_share
 from edge_agent.scoring.survey_watch import SurveyWatch
@@ -22,6 +22,7 @@ def foreign_ground(
     database: Database, run_id: int, calibration: Calibration | None, policy: PolicySettings
 ) -> ForeignGround | None:
     """The watch as an earlier start of the run left it; None where the policy asks for none."""
+    forget_older_runs(database, run_id)
     if policy.foreign_alarm == 0.0:
         return None
     if calibration is None:

@@ -105,7 +105,8 @@ def _write(
     evicted = (*room.evicted, *writer.refused)
     if drift is not None:
         write_drift(connection, survey.run_id, drift, now)
-    forget_leaders(connection, survey.run_id, (sample.address for sample in evicted))
+        # Older ones are forgotten already; those of this batch were written just now.
+        forget_leaders(connection, survey.run_id, (sample.address for sample in evicted))
     gone = {sample.sample_id for sample in evicted}
     kept = tuple(sample for sample in writer.queued if sample.sample_id not in gone)
     return BatchResult(writer.recorded, kept, evicted, rotated)
@@ -186,7 +187,6 @@ def _give_way(
         rows = max(wanted // _ROW_BYTES, _ROTATED_MIN)
         freed = _forget(connection, survey, wanted, rows, changes) * _ROW_BYTES
         left = room.shed(min(max(wanted - freed, 0), held)) if shed else max(held - wanted, 0)
-        forget_leaders(connection, survey.run_id, (sample.address for sample in room.evicted))
         changes.add(DEVICE, "full")
         changes.write(connection)
         latest = read_events(connection, 1)

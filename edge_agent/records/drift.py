@@ -26,6 +26,10 @@ FOREIGN: Final = "foreign"
 BOUND_RISK: Final = 0.001
 """Of the lower bound shown to people."""
 
+KEPT_RUNS: Final = 8
+"""Runs beside the one under way whose blocks and embeddings are kept: of each some 4 MiB, with
+embeddings of more than 128 numbers up to 18 MiB."""
+
 _encoder: Final = msgspec.json.Encoder()
 _decoder: Final = msgspec.json.Decoder(DriftState)
 
@@ -90,11 +94,32 @@ def forget_leaders(connection: sqlite3.Connection, run_id: int, addresses: Itera
     )
 
 
+def forget_leader_of(connection: sqlite3.Connection, survey_id: int, address: str) -> None:
+    """A tile of that survey was given up: under whatever policy or bundle it was kept."""
+    connection.execute(
+        "DELETE FROM leader WHERE run_id IN (SELECT id FROM run WHERE survey_id = ?)"
+        " AND address = ?",
+        (survey_id, storable(address)),
+    )
+
+
+def forget_older_runs(database: Database, run_id: int) -> None:
+    """Keep blocks and embeddings of this run and of the latest others only."""
+    with database.writing() as connection:
+        for table in ("drift_block", "leader"):
+            connection.execute(
+                f"DELETE FROM {table} WHERE run_id <> ? AND run_id NOT IN"  # noqa: S608
+                " (SELECT run_id FROM drift WHERE run_id <> ? ORDER BY run_id DESC LIMIT ?)",
+                (run_id, run_id, KEPT_RUNS),
+            )
+
+
 def read_drift(database: Database, run_id: int) -> DriftMemory:
     """What is known of a run.
 
     A state that this version cannot read is as good as none: the test then starts again, with
-    the blocks that have voted before.
+    the blocks that have voted before. So is one whose blocks are forgotten: they must not vote
+    twice. An alarm stays.
     """
     with database.reading() as connection:
         state = connection.execute("SELECT state FROM drift WHERE run_id = ?", (run_id,)).fetchone()
@@ -104,8 +129,11 @@ def read_drift(database: Database, run_id: int) -> DriftMemory:
         leaders = connection.execute(
             "SELECT address, vector FROM leader WHERE run_id = ? ORDER BY id", (run_id,)
         ).fetchall()
+    known = None if state is None else decoded(state[0])
+    if known is not None and known.cast and not blocks and known.alarm is None:
+        known = None
     return DriftMemory(
-        None if state is None else decoded(state[0]),
+        known,
         tuple(block for (block,) in blocks),
         tuple((address, np.frombuffer(vector, "<f4")) for address, vector in leaders),
     )

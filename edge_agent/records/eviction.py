@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from edge_agent.records.counters import DEVICE, Changes, read_counter
+from edge_agent.records.drift import forget_leader_of
 from edge_agent.records.identity import address, address_elsewhere
 from edge_agent.records.removal import OutboxRow, outbox_rows, take_out
 from edge_agent.records.values import Caps, SampleRef
@@ -110,6 +111,7 @@ class Room:
             (row.tile_id,),
         ).fetchone()
         place = address(frame, top, left)
+        forget_leader_of(self._connection, survey_id, place)
         if survey_id != self._survey_id:
             place = address_elsewhere(place, survey)
         self.evicted.append(SampleRef(row.sample_id.hex(), place))

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from edge_agent.records.database import Database, open_database
-from edge_agent.records.drift import read_drift
+from edge_agent.records.drift import KEPT_RUNS, forget_older_runs, read_drift
 from edge_agent.records.ledger import last_events
 from edge_agent.records.migrations import APPLICATION_ID, schema_files, statements
 from edge_agent.records.outbox import next_samples
@@ -182,6 +182,47 @@ def test_records_of_the_first_version_are_brought_up_to_date(path: Path, build: 
         assert read_drift(database, survey.run_id).blocks == ("0:0:0",)
         pragma = "PRAGMA application_id"
         assert database.connection.execute(pragma).fetchone() == (APPLICATION_ID,)
+
+
+def test_given_up_tiles_of_another_survey_are_forgotten_there(
+    database: Database, build: ModuleType
+) -> None:
+    """Its leader goes, under each policy that knows of it; the twin of the same name here stays."""
+    place = "DJI_0001.JPG@0,0"
+    leader = {"leaders": {place: np.ones(2)}, "leader_capacity": 9}
+    south = build.survey(database, "south field")
+    commit(database, build, south, [build.judged(0, value=0.1, size=1000)], news(**leader))
+    again = build.survey(database, "south field", policy="fedcba")
+    commit(database, build, again, [], news(**leader))
+    north = build.survey(database)
+    tiles = [build.judged(0, value=0.8, size=1000), build.judged(1, value=0.9, size=1000)]
+    commit(database, build, north, tiles, news(**leader), Caps(2100))
+    assert read_drift(database, south.run_id).leaders == ()
+    assert read_drift(database, again.run_id).leaders == ()
+    assert [address for address, _ in read_drift(database, north.run_id).leaders] == [place]
+
+
+def test_memory_of_runs_is_bounded(database: Database, build: ModuleType) -> None:
+    """The latest runs and the one under way keep blocks and embeddings; an older one keeps what
+    `status` shows. Taken up again its test starts anew, unless it raised the alarm: blocks that
+    nobody remembers must not vote twice."""
+    alarm = Alarm(2, 20, 10, 0.4)
+    runs = []
+    for number in range(KEPT_RUNS + 3):
+        survey = build.survey(database, f"survey {number}")
+        state = DriftState(9, 4, ((840, 2),), "a", (), alarm if number == 1 else None)
+        leaders = {"DJI_0001.JPG@0,0": np.ones(2)}
+        written = news(state, blocks=("0:1:2", "f:ab"), leaders=leaders, leader_capacity=9)
+        commit(database, build, survey, [build.judged(0)], written)
+        runs.append(survey.run_id)
+    forget_older_runs(database, runs[2])
+    memories = [read_drift(database, run) for run in runs]
+    assert [len(memory.blocks) for memory in memories] == [0, 0] + [2] * (KEPT_RUNS + 1)
+    assert [len(memory.leaders) for memory in memories] == [0, 0] + [1] * (KEPT_RUNS + 1)
+    assert memories[0].state is None
+    assert memories[1].state is not None
+    assert memories[1].state.alarm == alarm
+    assert all(survey.drift is not None for survey in overview(database).surveys)
 
 
 def test_a_state_that_cannot_be_read_starts_the_test_again(
