@@ -21,6 +21,8 @@ CAPACITY: Final = 4096
 MEMORY_BYTES: Final = 16 * 2**20
 """Embeddings of more than 1024 numbers: so many fewer leaders."""
 _CHUNK: Final = 256
+_SAME: Final = 1e-6
+"""Two embeddings so near show the same picture: more than float32 rounds a product by."""
 
 
 def leaders_for(dimension: int) -> int:
@@ -110,8 +112,8 @@ def calibrated_epsilon(features: Vectors) -> float:
 
     The median, over (n, D) embeddings of familiar tiles, of the cosine distance to the nearest
     other one. Nearer than that, two tiles show as much the same as the typical familiar tile and
-    its twin in the calibration. More calibration tiles lie closer together and make it smaller.
-    0.0 where fewer than two embeddings have a direction: then only equal ones are alike.
+    its twin in the calibration. More calibration tiles lie closer together and make it smaller;
+    a picture that stands there twice does not. 0.0 where fewer than two embeddings differ.
     """
     rows, whole = unit_rows(features)
     known = rows[whole]
@@ -122,8 +124,10 @@ def calibrated_epsilon(features: Vectors) -> float:
         likeness = known[start : start + _CHUNK] @ known.T
         itself = np.arange(len(likeness))
         likeness[itself, start + itself] = -np.inf
+        likeness[likeness > 1.0 - _SAME] = -np.inf
         nearest[start : start + _CHUNK] = 1.0 - likeness.max(axis=1)
-    return float(np.clip(np.median(nearest), 0.0, 2.0))
+    near = nearest[np.isfinite(nearest)]
+    return float(np.clip(np.median(near), 0.0, 2.0)) if len(near) else 0.0
 
 
 def unit_rows(embeddings: Vectors) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:

@@ -112,3 +112,12 @@ def test_epsilon_is_the_median_distance_to_the_next_familiar_tile() -> None:
     assert calibrated_epsilon(features) == pytest.approx(expected, abs=1e-6)
     assert calibrated_epsilon(with_zeros) == pytest.approx(expected, abs=1e-6)
     assert calibrated_epsilon(features[:1]) == 0.0
+
+
+def test_pictures_that_stand_twice_do_not_shrink_epsilon() -> None:
+    """Equal embeddings are one picture: all of it twice gives the same epsilon; only it, none."""
+    features = np.random.default_rng(5).normal(size=(300, 24)).astype(np.float32)
+    once = calibrated_epsilon(features)
+    assert once > 0.1
+    assert calibrated_epsilon(np.vstack([features, 3.0 * features])) == pytest.approx(once)
+    assert calibrated_epsilon(np.vstack([features[:1]] * 3)) == 0.0
