@@ -221,7 +221,7 @@ class Filter:
         news = self._foreign.take_news() if self._foreign is not None and judged else None
         result = self._recorder.commit(rows, self._progress(set(files)), time.time(), news)
         if news is not None and news.raised is not None:
-            _log.warning("%s", alarm_in_words(news.raised, news.familiar_share))
+            _log.warning("%s", alarm_in_words(news.raised, news))
         if result.evicted and not self.report.evicted:
             _log.warning("no room for all that is worth keeping: the least valuable goes")
         for address in result.evicted_addresses:

@@ -188,7 +188,7 @@ def _ensemble_problems(description: BundleDescription) -> list[Problem]:
 
 def _file_problems(folder: Path, network: ModelFile) -> list[Problem]:
     name = network.file
-    if Path(name).name != name:
+    if Path(name).name != name or "\0" in name:
         return [Problem(f"{name!r} is not a plain file name", "keep the model in the folder")]
     try:
         with (folder / name).open("rb") as file:

@@ -81,7 +81,7 @@ def write_drift(connection: sqlite3.Connection, run_id: int, news: DriftNews, no
     )
     if news.raised is not None:
         connection.execute("UPDATE drift SET alarmed_at = ? WHERE run_id = ?", (now, run_id))
-        write_event(connection, FOREIGN, alarm_in_words(news.raised, news.familiar_share), now)
+        write_event(connection, FOREIGN, alarm_in_words(news.raised, news), now)
     if news.leaders:
         _write_leaders(connection, run_id, news)
 

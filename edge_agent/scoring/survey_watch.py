@@ -28,7 +28,7 @@ class DriftNews:
     leaders: Mapping[str, npt.NDArray[np.floating]] = field(default_factory=dict)
     """Address -> (D,) embedding of the tiles kept in this batch, in their order."""
     leader_capacity: int = 0
-    """How many are remembered."""
+    """How many are remembered; 0 where no embedding tells which tiles are alike."""
 
 
 class SurveyWatch:
@@ -70,11 +70,14 @@ class SurveyWatch:
         return news
 
 
-def alarm_in_words(alarm: Alarm, familiar_share: float) -> str:
-    """What to tell the operator."""
+def alarm_in_words(alarm: Alarm, news: DriftNews) -> str:
+    """What to tell the operator of an alarm among the news."""
+    if news.leader_capacity:
+        kept = "a strange tile is kept only if it is unlike all that were kept"
+    else:
+        kept = "only a drawn share of the strange tiles is kept: no embedding tells which are alike"
     return (
         f"the survey is foreign to the model: {alarm.strange} of {alarm.tiles} tiles are strange, "
         f"by {alarm.votes} votes at least {alarm.at_least:.1%} of the ground where familiar ground "
-        f"has up to {familiar_share:.1%}; from here on a strange tile is kept only if it is unlike "
-        "all that were kept"
+        f"has up to {news.familiar_share:.1%}; from here on {kept}"
     )

@@ -52,6 +52,7 @@ def test_all_problems_at_once(tiny_bundle: MakeBundle) -> None:
         ({"size": "size = [32]"}, "size"),
         ({"sha256": 'sha256 = "xyz"'}, "sha256"),
         ({"model": '[model]\nfile = "../model.onnx"'}, "plain file name"),
+        ({"model": '[model]\nfile = "model\\u0000.onnx"'}, "plain file name"),
         ({"gsd_m": "gsd_m = nan"}, "gsd_m"),
         ({"labels": "labels = [not toml"}, "bundle.toml"),
     ],

@@ -22,6 +22,7 @@ from edge_agent.filter import FilterReport
 from edge_agent.inference.bundle import BundleError, read_bundle
 from edge_agent.inference.session import InferenceSettings, Session
 from edge_agent.records.database import open_database
+from edge_agent.records.ledger import last_events
 from edge_agent.records.overview import overview
 from edge_agent.selection.policy import PolicySettings
 from edge_agent.settings import EdgeSettings, SurveySettings
@@ -192,6 +193,10 @@ def test_without_embeddings_a_share_is_drawn(
     report = run(settings(bundle, first, foreign_share=0.3), imagery)
     run(settings(bundle, again, foreign_share=0.3), imagery)
     assert verdicts(first) == verdicts(again)
+    with open_database(first) as database:
+        told = [event.message for event in last_events(database) if event.kind == "foreign"]
+    assert len(told) == 1
+    assert "only a drawn share of the strange tiles is kept" in told[0]
     assert report.by_reason["foreign:alike"] == 0
     after = [v for v in verdicts(first) if v[0] >= "f6" and v[3] != "audit"]
     kept = sum(v[3] == "score:ood" for v in after)
