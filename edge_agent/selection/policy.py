@@ -38,6 +38,9 @@ DUPLICATE: Final = "duplicate"
 SCORE: Final = "score"
 FOREIGN: Final = "foreign"
 
+LEAST_ALARM: Final = 1e-9
+"""Of `foreign_alarm`: rarer than this cannot be told in double precision."""
+
 
 class Thresholds(Struct, frozen=True, forbid_unknown_fields=True):
     """Per score, the quantile of the calibration tiles beyond which a tile is kept.
@@ -90,6 +93,10 @@ class PolicySettings(Struct, frozen=True, forbid_unknown_fields=True):
     foreign_share: Share = 0.05
     """Share of the strange tiles of a foreign survey that is kept where no embedding tells which
     are alike."""
+
+    def __post_init__(self) -> None:
+        if 0.0 < self.foreign_alarm < LEAST_ALARM:
+            raise ValueError(f"foreign_alarm: at least {LEAST_ALARM}, or 0 never to ask")
 
 
 def policy_id(settings: PolicySettings) -> str:

@@ -83,3 +83,11 @@ def test_its_settings_are_part_of_the_policy() -> None:
         }.items()
     ]  # fmt: skip
     assert len({policy_id(policy) for policy in [POLICY, *others]}) == 5
+
+
+@pytest.mark.parametrize("alarm", [5e-324, 1e-16, 9e-10])
+def test_an_alarm_too_rare_to_reckon_with_is_refused(alarm: float) -> None:
+    """Below it, sums in double precision vouch for nothing; 0 stays "never ask"."""
+    with pytest.raises(msgspec.ValidationError, match="at least 1e-09, or 0"):
+        msgspec.convert({"foreign_alarm": alarm}, PolicySettings)
+    assert msgspec.convert({"foreign_alarm": 0.0}, PolicySettings).foreign_alarm == 0.0
