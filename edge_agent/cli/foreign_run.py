@@ -12,6 +12,8 @@ from edge_agent.records.database import Database
 from edge_agent.records.drift import DriftMemory, forget_older_runs, read_drift
 from edge_agent.scoring.calibration import OOD, Calibration
 from edge_agent.scoring.drift import LEVEL, DriftTest, familiar_share
+from edge_agent.scoring.ensembles import ENSEMBLE_SCORES
+from edge_agent.scoring.logits import LOGIT_SCORES
 from edge_agent.scoring.survey_watch import SurveyWatch
 from edge_agent.selection.policy import PolicySettings
 
@@ -35,7 +37,8 @@ def foreign_ground(
     memory = read_drift(database, run_id)
     features = calibration.familiar.outputs.features
     watch = SurveyWatch(test, memory.state, memory.blocks)
-    if features is None:
+    shown = not {*LOGIT_SCORES, *ENSEMBLE_SCORES}.issuperset(calibration.score_names)
+    if features is None or not shown:  # by the bundle, whatever the calibration knows
         return ForeignGround(watch, None, 0.0)
     capacity = leaders_for(features.shape[1])
     leaders = _leaders(memory, features.shape[1], capacity)

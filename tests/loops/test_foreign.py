@@ -184,11 +184,18 @@ def test_a_restart_changes_nothing(
     assert (drifts[0].votes, drifts[0].share) == (drifts[1].votes, drifts[1].share)
 
 
+@pytest.mark.parametrize("known", [False, True], ids=["calibration without", "with"])
 def test_without_embeddings_a_share_is_drawn(
-    calibrated: Callable[..., Path], tmp_path: Path
+    calibrated: Callable[..., Path], tmp_path: Path, known: bool
 ) -> None:
-    """Of the strange tiles about `foreign_share` are kept, the same ones each time."""
-    imagery, bundle = flight(tmp_path / "dark", foreign), calibrated(embeddings=False)
+    """Of the strange tiles about `foreign_share` are kept, the same ones each time; so, too,
+    where the calibration knows embeddings that the bundle does not show."""
+    imagery, bundle = flight(tmp_path / "dark", foreign), calibrated(embeddings=known)
+    if known:
+        lines = (bundle / "bundle.toml").read_text().splitlines(keepends=True)
+        shown = [line for line in lines if not line.startswith("embedding")]
+        assert len(shown) == len(lines) - 1
+        (bundle / "bundle.toml").write_text("".join(shown))
     first, again = tmp_path / "first.db", tmp_path / "again.db"
     report = run(settings(bundle, first, foreign_share=0.3), imagery)
     run(settings(bundle, again, foreign_share=0.3), imagery)
