@@ -1,9 +1,10 @@
 """Measure what docs/scores.md reports, and write it there: tables between marks, and pictures.
 
-    python docs/make_scores_page.py --data ../shared/data [--tables] [--page docs/scores.md]
+    python docs/make_scores_page.py --data ../shared/data [--tables] [--scenes] [--page FILE]
 
 `--data` holds the imagery that is named in the page. `--tables` leaves out the pictures and the
-times, which differ from machine to machine. Text outside of the marks is never touched.
+times, which differ from machine to machine; `--scenes` leaves out the surveys, too, which take
+half of the time. Text outside of the marks is never touched.
 """
 
 from __future__ import annotations
@@ -35,12 +36,16 @@ def main() -> None:
     parser.add_argument("--models", type=Path, default=REPOSITORY / "models")
     parser.add_argument("--page", type=Path, default=PAGE, help="page to rewrite")
     parser.add_argument("--tables", action="store_true", help="neither pictures nor times")
+    parser.add_argument("--scenes", action="store_true", help="tables of the image sets alone")
     chosen = parser.parse_args()
     page = chosen.page.read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as scratch:
-        pictures = None if chosen.tables else chosen.page.parent / "scores"
-        blocks = measured(chosen.models, chosen.data, Path(scratch), pictures)
-    if not chosen.tables:
+        if chosen.scenes:
+            blocks = of_scenes(chosen.models, measures.scenes(chosen.models, chosen.data))
+        else:
+            pictures = None if chosen.tables else chosen.page.parent / "scores"
+            blocks = measured(chosen.models, chosen.data, Path(scratch), pictures)
+    if not (chosen.tables or chosen.scenes):
         blocks["times"] = tables.times(measures.times(REPOSITORY))
     chosen.page.write_text(filled(page, blocks), encoding="utf-8")
 
@@ -69,14 +74,21 @@ def measured(models: Path, data: Path, scratch: Path, pictures: Path | None) -> 
         figures.draw_evidence([familiar, foreign], pictures)
         figures.draw_surprises(looked.seen, strange, pictures)
     return {
+        **of_scenes(models, scenes),
+        "surveys": tables.surveys([familiar, foreign]),
+        "surprising": tables.surprising(strange, share),
+    }
+
+
+def of_scenes(models: Path, scenes: measures.Scenes) -> dict[str, str]:
+    """The blocks that rest on sets of images alone."""
+    return {
         "scores": tables.scores(scenes),
         "findings": tables.findings(scenes),
         "sets": tables.sets(scenes),
         "training": tables.training(scenes),
         "sizes": tables.sizes(),
         "crowns": tables.crowns(models / "crown-health" / "metrics.json"),
-        "surveys": tables.surveys([familiar, foreign]),
-        "surprising": tables.surprising(strange, share),
     }
 
 

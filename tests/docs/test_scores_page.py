@@ -142,15 +142,18 @@ def wording(text: str) -> str:
 def test_tables_are_what_is_measured(
     page: str, repository: Path, shared_data: Path, tmp_path: Path
 ) -> None:
-    """The script, run now on the imagery, writes the tables that stand in the page."""
+    """The script, run now on the imagery, writes the tables of image sets as they stand."""
     copy = tmp_path / "scores.md"
     emptied = re.sub(
-        r"(<!-- measured:(?!times)\S+ -->\n).*?(<!-- /measured -->)", r"\1\2", page, flags=re.S
+        r"(<!-- measured:(?!times|surveys|surprising)\S+ -->\n).*?(<!-- /measured -->)",
+        r"\1\2",
+        page,
+        flags=re.S,
     )
     copy.write_text(emptied, encoding="utf-8")
     script = repository / "docs" / "make_scores_page.py"
     subprocess.run(
-        [sys.executable, script, "--data", shared_data, "--page", copy, "--tables"],
+        [sys.executable, script, "--data", shared_data, "--page", copy, "--scenes"],
         check=True, capture_output=True, timeout=500,
     )  # fmt: skip
     again = copy.read_text(encoding="utf-8")
