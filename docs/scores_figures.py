@@ -17,7 +17,7 @@ from edge_agent.evaluation.evaluating import Opinion
 from edge_agent.evaluation.looking import Seen
 from edge_agent.evaluation.metrics import auroc, rank, roc_curve
 from edge_agent.reports.drawing import ACCENT, BAR, FLAG, INK, LINE, MUTED, drawing
-from edge_agent.reports.plots import uniformity
+from edge_agent.reports.plots import frame_roc, uniformity
 from edge_agent.scoring.calibration import OOD
 
 LIGHT: Final = {
@@ -114,12 +114,7 @@ def _roc(name: str, ours: Sequence[Opinion], strangers: Sequence[Opinion]) -> st
             label = f"{score} {area[score]:.3f}" if score in strong else None
             axes.plot(COARSE, _at(COARSE, x, y), label=label, **drawn)  # type: ignore[arg-type]
         axes.plot([], [], color=BAR, linewidth=0.8, label="other single scores")
-        axes.set_xlim(-0.01, 1.0)
-        axes.set_ylim(0.0, 1.01)
-        axes.set_xlabel("familiar tiles harvested")
-        axes.set_ylabel("strange tiles found")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        frame_roc(axes, "strange tiles found")
         handles, labels = axes.get_legend_handles_labels()
         order = sorted(range(len(labels)), key=lambda one: (one == len(labels) - 1, -one))
         axes.legend([handles[one] for one in order], [labels[one] for one in order],

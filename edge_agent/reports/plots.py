@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from edge_agent.evaluation.metrics import rank, roc_curve
@@ -73,15 +74,20 @@ def roc(title: str, curves: Sequence[Curve]) -> str:
                 axes.plot(x, y, color=BAR, linewidth=0.9, alpha=0.8)
         if any(not curve.strong for curve in curves):
             axes.plot([], [], color=BAR, linewidth=0.9, label="each single score")
-        axes.set_xlim(-0.01, 1.0)
-        axes.set_ylim(0.0, 1.01)
-        axes.set_xlabel("familiar tiles harvested")
-        axes.set_ylabel("OOD tiles found")
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        frame_roc(axes, "OOD tiles found")
         axes.text(1.015, 0.95, "95 %", ha="left", va="center", fontsize=8)
         axes.legend(loc="lower right")
     return panel.svg
+
+
+def frame_roc(axes: Axes, found: str) -> None:
+    """Limits, names and percents of the axes of ROC curves."""
+    axes.set_xlim(-0.01, 1.0)
+    axes.set_ylim(0.0, 1.01)
+    axes.set_xlabel("familiar tiles harvested")
+    axes.set_ylabel(found)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
 
 
 def uniformity(p_values: Mapping[str, Floats], strong: str) -> str:

@@ -97,6 +97,8 @@ class Calibration:
     """(n,) scores of the calibration tiles, none from references that had seen the tile."""
     ranks: Mapping[str, Ranks]
     fusion: Fusion
+    nothing: Mapping[str, float]
+    """Less than this in a score of features is rounding, as 1e-30 for a distance of 0."""
     stand_in_auroc: Mapping[str, float]
     temperature: float | None
     warnings: tuple[str, ...]
@@ -159,7 +161,7 @@ class Calibration:
         # A tile without a score is ranked as the most familiar, and then blotted out.
         p_values = {}
         for name, ranks in self.ranks.items():
-            ranked = lowered(name, found[name], self.own_scores[name])
+            ranked = self._lowered(name, found[name])
             p_values[name] = ranks.p_values(np.where(faulty, -np.inf, ranked), classes)
         scores = {**found, OOD: self.fusion.statistic(p_values)}
         p_values[OOD] = self.fusion.p_values(scores[OOD])
@@ -169,16 +171,14 @@ class Calibration:
             tuple(reasons),
         )
 
+    def _lowered(self, name: str, scores: Floats) -> Floats:
+        """Scores of features less what their rounding may differ by between batches of two sizes.
 
-def lowered(name: str, scores: Floats, reference: Floats) -> Floats:
-    """Scores of features less what their rounding may differ by between batches of two sizes.
-
-    So that a tile that looks like a calibration tile ties with it, and is not called stranger; one
-    at a distance of 0 that rounding makes 1e-30, too. `reference` are the calibration tiles'.
-    """
-    if name in LOGIT_SCORES:
-        return scores
-    return scores - _ROUNDING * np.abs(scores) - _NOTHING * float(np.median(np.abs(reference)))
+        So that a tile that looks like a calibration tile ties with it, and is not called stranger.
+        """
+        if name in LOGIT_SCORES:
+            return scores
+        return scores - _ROUNDING * np.abs(scores) - self.nothing[name]
 
 
 def uncalibrated(outputs: Outputs) -> Scored:
@@ -238,6 +238,9 @@ def assemble(
         own_scores=own_scores,
         ranks=ranks,
         fusion=fuse(members, own),
+        nothing={
+            name: _NOTHING * float(np.median(np.abs(values))) for name, values in own_scores.items()
+        },
         stand_in_auroc=stand_in_auroc,
         temperature=None if labels is None else fit_temperature(familiar.outputs.logits, labels),
         warnings=warnings,

@@ -239,10 +239,10 @@ def _size_warnings(
             "not fused; give training tiles"
         )
     if features is not None and fitting.labels is not None:
-        smallest = int(np.median(np.unique(fitting.labels, return_counts=True)[1]))
-        if options.scores.neighbours > smallest:
+        middling = int(np.median(np.unique(fitting.labels, return_counts=True)[1]))
+        if options.scores.neighbours > middling:
             warnings.append(
                 f"knn looks at neighbour {options.scores.neighbours}, but a class has "
-                f"{smallest} tiles: use a smaller k"
+                f"{middling} tiles: use a smaller k"
             )
     return warnings
